@@ -1,0 +1,78 @@
+//! What kinds of failure there are, with their HTTP and gRPC columns: the only place that knows status codes.
+
+/// The closed set of failure classes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorClass {
+    /// The request is malformed or does not fit the model.
+    InvalidInput,
+    NotFound,
+    MethodNotAllowed,
+    /// Larger than a limit.
+    TooLarge,
+    UnsupportedMediaType,
+    /// Well-formed, and yet it cannot be answered: a feature that must be there is missing or stale.
+    Unprocessable,
+    /// A bounded queue is full.
+    Overloaded,
+    /// The caller left.
+    Cancelled,
+    /// Our own fault.
+    Internal,
+    /// Something that we depend on is down, or the model did not load.
+    Unavailable,
+    DeadlineExceeded,
+}
+
+struct Row {
+    name: &'static str,
+    http: u16,
+    grpc: i32,
+}
+
+const fn row(name: &'static str, http: u16, grpc: i32) -> Row {
+    Row { name, http, grpc }
+}
+
+impl ErrorClass {
+    const fn row(self) -> Row {
+        match self {
+            Self::InvalidInput => row("invalid_input", 400, 3),
+            Self::NotFound => row("not_found", 404, 5),
+            Self::MethodNotAllowed => row("method_not_allowed", 405, 12),
+            Self::TooLarge => row("too_large", 413, 8),
+            Self::UnsupportedMediaType => row("unsupported_media_type", 415, 3),
+            Self::Unprocessable => row("unprocessable", 422, 9),
+            Self::Overloaded => row("overloaded", 429, 8),
+            Self::Cancelled => row("cancelled", 499, 1),
+            Self::Internal => row("internal", 500, 13),
+            Self::Unavailable => row("unavailable", 503, 14),
+            Self::DeadlineExceeded => row("deadline_exceeded", 504, 4),
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    pub fn http_status(self) -> u16 {
+        self.row().http
+    }
+
+    /// The number of the gRPC status code.
+    pub fn grpc_code(self) -> i32 {
+        self.row().grpc
+    }
+}
+
+/// What every module's error tells about itself. The message is its `Display`: what failed, and where.
+pub trait Failure: std::error::Error {
+    fn class(&self) -> ErrorClass;
+
+    /// Stable name of the failure: in bodies, metric labels and `docs/errors.md`.
+    fn code(&self) -> &'static str;
+
+    /// How to fix it.
+    fn hint(&self) -> Option<String> {
+        None
+    }
+}

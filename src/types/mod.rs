@@ -1,0 +1,13 @@
+//! Plain data that every layer speaks: no I/O, no async, no knowledge of any backend.
+
+pub mod cell;
+pub mod deadline;
+pub mod dtype;
+pub mod feature;
+pub mod names;
+pub mod prediction;
+pub mod request;
+pub mod signature;
+pub mod tensor;
+pub mod timestamp;
+pub mod value;

@@ -1,0 +1,47 @@
+//! What a prediction came to: the answer and everything the audit record tells about it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::feature::FeatureRows;
+use super::names::ModelVersion;
+use super::tensor::Output;
+
+/// The version that answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServedBy {
+    pub name: Arc<str>,
+    pub version: ModelVersion,
+    /// The alias through which the version was reached, if by one.
+    pub alias: Option<Arc<str>>,
+}
+
+/// How long each step took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timings {
+    pub features: Duration,
+    pub assemble: Duration,
+    /// Waiting for a free engine.
+    pub queue: Duration,
+    pub engine: Duration,
+    pub total: Duration,
+}
+
+/// One output of the model under the name that users know it by.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedOutput {
+    pub name: Arc<str>,
+    /// As many items as the request has rows.
+    pub output: Output,
+}
+
+#[derive(Debug, Clone)]
+pub struct Prediction {
+    pub id: uuid::Uuid,
+    pub served_by: ServedBy,
+    pub n_rows: usize,
+    pub outputs: Vec<NamedOutput>,
+    /// The values that the model was given.
+    pub features: FeatureRows,
+    pub timings: Timings,
+}

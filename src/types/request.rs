@@ -1,0 +1,246 @@
+//! A predict request, as every protocol hands it to the predictor.
+
+use std::sync::Arc;
+
+use super::cell::Cell;
+use super::deadline::Deadline;
+use super::names::ModelRef;
+
+/// Which door a request came through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Surface {
+    Http,
+    Cli,
+}
+
+impl Surface {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Cli => "cli",
+        }
+    }
+}
+
+/// One prediction asked for.
+#[derive(Debug, Clone)]
+pub struct PredictRequest {
+    pub model: ModelRef,
+    pub columns: RequestColumns,
+    /// Scoring parameters as they came; ONNX models never see them, the audit record does.
+    pub params: Option<Arc<serde_json::value::RawValue>>,
+    pub deadline: Deadline,
+    pub context: RequestContext,
+}
+
+/// Where a request came from, for the audit record and for error bodies.
+#[derive(Debug, Clone)]
+pub struct RequestContext {
+    pub surface: Surface,
+    pub request_id: Arc<str>,
+    /// The W3C trace id, 32 hexadecimal digits.
+    pub trace_id: Option<String>,
+    /// Who called, once authentication tells.
+    pub principal: Option<String>,
+}
+
+/// Where a request column stood in the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnPlace {
+    /// Under `entities`: a join key.
+    Entities,
+    /// Under `inputs`: a model input or an override of a feature.
+    Inputs,
+    /// In `rows`, where keys and inputs stand together.
+    Rows,
+}
+
+impl ColumnPlace {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Entities => "entities",
+            Self::Inputs => "inputs",
+            Self::Rows => "rows",
+        }
+    }
+}
+
+/// The values of a column.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Cells {
+    /// One value that counts for every row.
+    Scalar(Cell),
+    /// One value per row.
+    List(Vec<Cell>),
+}
+
+impl Cells {
+    /// The cell of `row`; the caller stays within the request's row count.
+    pub fn get(&self, row: usize) -> &Cell {
+        match self {
+            Self::Scalar(cell) => cell,
+            Self::List(cells) => &cells[row],
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct RequestColumn {
+    pub place: ColumnPlace,
+    pub name: String,
+    pub cells: Cells,
+}
+
+/// Columns of one request: every list has exactly `n_rows` cells, no name stands twice in one place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RequestColumns {
+    columns: Vec<RequestColumn>,
+    n_rows: usize,
+}
+
+/// Why columns do not make a request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ColumnsError {
+    #[error("`{place}.{name}` has {actual} values where `{first_place}.{first}` has {expected}")]
+    UnequalLengths {
+        place: &'static str,
+        name: String,
+        actual: usize,
+        first_place: &'static str,
+        first: String,
+        expected: usize,
+    },
+    #[error("`{place}.{name}` is given twice")]
+    Duplicate { place: &'static str, name: String },
+    #[error("the request has no rows")]
+    NoRows,
+    #[error("the request has {actual} rows, more than the limit of {limit}")]
+    TooManyRows { actual: usize, limit: usize },
+}
+
+impl RequestColumns {
+    /// Checks the columns against each other. Without any list there is one row.
+    pub fn new(columns: Vec<RequestColumn>, max_rows: usize) -> Result<Self, ColumnsError> {
+        let mut first: Option<(&RequestColumn, usize)> = None;
+        for (i, column) in columns.iter().enumerate() {
+            if columns[..i]
+                .iter()
+                .any(|other| other.place == column.place && other.name == column.name)
+            {
+                return Err(ColumnsError::Duplicate {
+                    place: column.place.as_str(),
+                    name: column.name.clone(),
+                });
+            }
+            let Cells::List(cells) = &column.cells else {
+                continue;
+            };
+            match first {
+                None => first = Some((column, cells.len())),
+                Some((other, expected)) if expected != cells.len() => {
+                    return Err(ColumnsError::UnequalLengths {
+                        place: column.place.as_str(),
+                        name: column.name.clone(),
+                        actual: cells.len(),
+                        first_place: other.place.as_str(),
+                        first: other.name.clone(),
+                        expected,
+                    });
+                }
+                Some(_) => {}
+            }
+        }
+        let n_rows = first.map_or(1, |(_, n_rows)| n_rows);
+        Self::with_rows(columns, n_rows, max_rows)
+    }
+
+    /// Columns that were transposed from `n_rows` row objects and so are equally long already.
+    pub fn with_rows(
+        columns: Vec<RequestColumn>,
+        n_rows: usize,
+        max_rows: usize,
+    ) -> Result<Self, ColumnsError> {
+        if n_rows == 0 {
+            return Err(ColumnsError::NoRows);
+        }
+        if n_rows > max_rows {
+            return Err(ColumnsError::TooManyRows {
+                actual: n_rows,
+                limit: max_rows,
+            });
+        }
+        Ok(Self { columns, n_rows })
+    }
+
+    pub fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    pub fn columns(&self) -> &[RequestColumn] {
+        &self.columns
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(name: &str, cells: Cells) -> RequestColumn {
+        RequestColumn {
+            place: ColumnPlace::Inputs,
+            name: name.into(),
+            cells,
+        }
+    }
+
+    fn list(n: usize) -> Cells {
+        Cells::List(vec![Cell::Int(1); n])
+    }
+
+    #[test]
+    fn a_scalar_counts_for_every_row() {
+        let columns = vec![
+            column("a", Cells::Scalar(Cell::Int(7))),
+            column("b", list(3)),
+        ];
+        let columns = RequestColumns::new(columns, 10).unwrap();
+        assert_eq!(columns.n_rows(), 3);
+        assert_eq!(columns.columns()[0].cells.get(2), &Cell::Int(7));
+    }
+
+    #[test]
+    fn only_scalars_make_one_row() {
+        let columns =
+            RequestColumns::new(vec![column("a", Cells::Scalar(Cell::Null))], 10).unwrap();
+        assert_eq!(columns.n_rows(), 1);
+    }
+
+    #[test]
+    fn unequal_lengths_name_both_columns() {
+        let error =
+            RequestColumns::new(vec![column("a", list(2)), column("b", list(3))], 10).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`inputs.b` has 3 values where `inputs.a` has 2"
+        );
+    }
+
+    #[test]
+    fn no_rows_too_many_rows_and_duplicates_are_errors() {
+        assert_eq!(
+            RequestColumns::new(vec![column("a", list(0))], 10),
+            Err(ColumnsError::NoRows)
+        );
+        let error = RequestColumns::new(vec![column("a", list(11))], 10).unwrap_err();
+        assert_eq!(
+            error,
+            ColumnsError::TooManyRows {
+                actual: 11,
+                limit: 10
+            }
+        );
+        let error =
+            RequestColumns::new(vec![column("a", list(1)), column("a", list(1))], 10).unwrap_err();
+        assert_eq!(error.to_string(), "`inputs.a` is given twice");
+    }
+}
