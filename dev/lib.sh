@@ -1,0 +1,33 @@
+# Shared by the scripts in dev/; sourced, not run. Leaves the caller in the repository root.
+# shellcheck shell=bash
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+
+say() { printf '%s\n' "$*" >&2; }
+
+die() {
+  say "error: $*"
+  exit 1
+}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# The Docker engine, not just its client: `docker` is often installed where no engine runs.
+docker_answers() {
+  has docker && [[ -n $(timeout 3 docker info --format '{{.ServerVersion}}' 2>/dev/null) ]]
+}
+
+free_port() {
+  python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
+# PROFILE=release (default) or dev: sets `target` (directory), `cargo_profile` (arguments), `terrarium_bin` (what they build).
+# shellcheck disable=SC2034
+use_profile() {
+  target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+  case ${PROFILE:-release} in
+    release) cargo_profile=(--release) terrarium_bin=$target/release/terrarium ;;
+    dev) cargo_profile=() terrarium_bin=$target/debug/terrarium ;;
+    *) die "PROFILE is \`${PROFILE}\`, but only \`release\` and \`dev\` exist" ;;
+  esac
+}
