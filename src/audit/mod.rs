@@ -1,1 +1,287 @@
-//! (being written)
+//! The audit trail: one event for every prediction, answered or not.
+//!
+//! `AuditLog::open` gives a record that is consumed once: closed with the outcome, or dropped, which is an event too.
+//! An event is in the page cache before `close` returns, so a killed process loses nothing that it answered.
+//!
+//! Invariants:
+//! - exactly one event per record, also when the future is dropped or unwinds;
+//! - sequences of a writer have no gap, and stand in the file in their order;
+//! - an event that cannot be written takes no sequence; it is counted, and the first of a series is logged.
+//!
+//! `event` is the schema, `sink` where events go, `read` reads them back.
+//! Not here: what a prediction is (`predict`).
+
+pub mod event;
+mod line;
+pub mod read;
+pub mod sink;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use self::event::{ErrorFields, Event, Subject, Text};
+use self::line::{Head, Line};
+use self::sink::AuditSink;
+use crate::error::{ErrorClass, Failure};
+use crate::telemetry::metrics::{AuditMetrics, Metrics};
+use crate::types::prediction::{Prediction, ServedBy};
+use crate::types::request::PredictRequest;
+use crate::types::timestamp::Timestamp;
+
+/// The trail of all predictions.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// What happens to predictions while events cannot be written.
+    pub on_failure: OnFailure,
+    /// Events in JSON-lines files.
+    pub file: sink::file::Config,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// Predictions fail until events can be written again.
+    #[default]
+    Refuse,
+    /// Predictions go on; lost events are counted.
+    Drop,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the audit file cannot be opened: {source}")]
+    Open { source: io::Error },
+    #[error("the audit event cannot be written")]
+    Write { source: io::Error },
+    #[error("the audit event cannot be encoded")]
+    Encode { source: serde_json::Error },
+}
+
+impl Failure for Error {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Open { .. } | Self::Write { .. } => ErrorClass::Unavailable,
+            Self::Encode { .. } => ErrorClass::Internal,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Open { .. } | Self::Write { .. } => "audit_unavailable",
+            Self::Encode { .. } => "audit_encoding",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Open { .. } => Some("`audit.file.directory` must be writable".into()),
+            Self::Write { .. } => Some(
+                "predictions are refused until the audit log can be written; `audit.on_failure = \"drop\"` lets them pass"
+                    .into(),
+            ),
+            Self::Encode { .. } => None,
+        }
+    }
+}
+
+/// Hands out records and writes their events.
+pub struct AuditLog {
+    head: Head,
+    on_failure: OnFailure,
+    metrics: AuditMetrics,
+    writer: Mutex<Writer>,
+    /// The last event was not written. Changes under the lock of `writer`.
+    failing: AtomicBool,
+}
+
+struct Writer {
+    /// The next event's.
+    sequence: u64,
+    sink: Box<dyn AuditSink>,
+}
+
+impl AuditLog {
+    /// Begins a new file under a new writer id. Errors when that file cannot be made.
+    pub fn start(config: &Config, metrics: &Metrics) -> Result<Self, Error> {
+        let writer = Uuid::now_v7();
+        let sink = sink::open(&config.file, writer).map_err(|source| Error::Open { source })?;
+        Ok(Self::new(writer, sink, config.on_failure, metrics.audit()))
+    }
+
+    fn new(
+        writer: Uuid,
+        sink: Box<dyn AuditSink>,
+        on_failure: OnFailure,
+        metrics: AuditMetrics,
+    ) -> Self {
+        Self {
+            head: Head::of(writer),
+            on_failure,
+            metrics,
+            writer: Mutex::new(Writer { sequence: 1, sink }),
+            failing: AtomicBool::new(false),
+        }
+    }
+
+    /// Begins the record of a request. Errors only with `refuse`, while events cannot be written; every call finds
+    /// out anew, so that predictions go on by themselves.
+    pub fn open<'a>(&'a self, request: &'a PredictRequest) -> Result<AuditRecord<'a>, Error> {
+        if self.on_failure == OnFailure::Refuse && self.failing.load(Ordering::Relaxed) {
+            let probed = self.lock().sink.probe();
+            probed.map_err(|source| Error::Write { source })?;
+        }
+        Ok(AuditRecord {
+            log: self,
+            request,
+            id: Uuid::now_v7(),
+            time: Timestamp::now(),
+            opened: Instant::now(),
+            served_by: None,
+            is_open: true,
+        })
+    }
+
+    fn encode(&self, event: &Event<'_>) -> Result<Line<'_>, Error> {
+        Line::encode(&self.head, event).map_err(|source| Error::Encode { source })
+    }
+
+    fn append(&self, line: Result<Line<'_>, Error>) -> Result<(), Error> {
+        let written = line.and_then(|line| self.append_line(line));
+        match &written {
+            Ok(()) => self.metrics.events.inc(),
+            Err(_) => self.metrics.failures.inc(),
+        }
+        match self.on_failure {
+            OnFailure::Refuse => written,
+            OnFailure::Drop => Ok(()),
+        }
+    }
+
+    fn append_line(&self, mut line: Line<'_>) -> Result<(), Error> {
+        let (written, was_failing) = {
+            let mut writer = self.lock();
+            let written = writer.append(&mut line);
+            let was_failing = self.failing.swap(written.is_err(), Ordering::Relaxed);
+            (written, was_failing)
+        };
+        match &written {
+            Ok(()) if was_failing => tracing::info!("audit events can be written again"),
+            Err(error) if !was_failing => {
+                let on_failure = self.on_failure;
+                tracing::error!(%error, ?on_failure, "audit events cannot be written");
+            }
+            Ok(()) | Err(_) => {}
+        }
+        written.map_err(|source| Error::Write { source })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Writer {
+    fn append(&mut self, line: &mut Line<'_>) -> io::Result<()> {
+        self.sink.append(line.numbered(self.sequence)?)?;
+        self.sequence += 1;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for AuditLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuditLog")
+            .field("head", &self.head)
+            .field("on_failure", &self.on_failure)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The record of one request: exactly one event, when it is closed or dropped.
+#[derive(Debug)]
+#[must_use = "a record that is dropped tells that the caller went away"]
+pub struct AuditRecord<'a> {
+    log: &'a AuditLog,
+    request: &'a PredictRequest,
+    id: Uuid,
+    time: Timestamp,
+    opened: Instant,
+    served_by: Option<ServedBy>,
+    is_open: bool,
+}
+
+impl AuditRecord<'_> {
+    /// The id of the prediction.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// Tells which version takes the request, so that a failure from here on names it.
+    pub fn served_by(&mut self, served_by: ServedBy) {
+        self.served_by = Some(served_by);
+    }
+
+    /// Writes the event. Errors only with `refuse`: the prediction must then not be answered.
+    pub fn close(mut self, outcome: Result<&Prediction, &dyn Failure>) -> Result<(), Error> {
+        let line = self.log.encode(&match outcome {
+            Ok(prediction) => Event::answered(&self.subject(), prediction),
+            Err(failure) => self.failed(ErrorFields {
+                class: failure.class().name(),
+                code: failure.code(),
+                message: Text(failure),
+            }),
+        });
+        self.is_open = false;
+        self.log.append(line)
+    }
+
+    fn failed<'e>(&'e self, error: ErrorFields<'e>) -> Event<'e> {
+        Event::failed(&self.subject(), error, self.opened.elapsed())
+    }
+
+    fn subject(&self) -> Subject<'_> {
+        Subject {
+            id: self.id,
+            time: self.time,
+            request: self.request,
+            served_by: self.served_by.as_ref(),
+        }
+    }
+}
+
+impl Drop for AuditRecord<'_> {
+    /// Nobody is left to be told that the event could not be written; the log and the metrics tell.
+    fn drop(&mut self) {
+        if !self.is_open {
+            return;
+        }
+        let line = self.log.encode(&self.failed(unclosed()));
+        let _ = self.log.append(line);
+    }
+}
+
+/// What became of a request whose record was never closed.
+fn unclosed() -> ErrorFields<'static> {
+    if std::thread::panicking() {
+        return ErrorFields {
+            class: ErrorClass::Internal.name(),
+            code: "panicked",
+            message: Text(&"the prediction panicked"),
+        };
+    }
+    ErrorFields {
+        class: ErrorClass::Cancelled.name(),
+        code: "cancelled",
+        message: Text(&"the caller went away before the answer"),
+    }
+}

@@ -1,1 +1,235 @@
-//! (being written)
+//! Features: Feast's registry and online store, read in one round trip per request.
+//!
+//! `FeatureStore` is the only way in. A selection of features is compiled once into an `OnlinePlan`; `online` then needs no
+//! name and no registry. The registry is an immutable snapshot that `refresh` replaces.
+//! Not here: models, request formats, on-demand transforms (they are refused by name).
+
+pub mod codec;
+pub mod definitions;
+mod error;
+pub mod key;
+mod materialize;
+mod murmur;
+pub mod online;
+mod plan;
+mod python;
+pub mod registry;
+pub mod repo;
+mod rows;
+mod settings;
+mod suggest;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use self::error::Error;
+pub use self::materialize::{MaterializedView, Progress};
+use self::online::OnlineStore;
+pub use self::plan::{JoinKey, OnlinePlan, PlannedFeature, Selection};
+use self::registry::Registry;
+use self::repo::Repo;
+pub use self::rows::{EntityRows, KeyColumn};
+use crate::types::deadline::Deadline;
+use crate::types::feature::FeatureRows;
+use crate::types::names::FeatureRef;
+use crate::types::timestamp::Timestamp;
+
+/// Where features come from: a Feast feature repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Directory of the Feast feature repository.
+    pub repo: PathBuf,
+    /// Its settings file, relative to the repository. It decides registry and online store, as in Feast.
+    pub feature_store_yaml: PathBuf,
+    /// Longest wait for one read of the online store.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("format" = "duration"))]
+    pub timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            repo: PathBuf::from("feature_repo"),
+            feature_store_yaml: PathBuf::from("feature_store.yaml"),
+            timeout: Duration::from_millis(500),
+        }
+    }
+}
+
+/// A Feast project, open for reading and materializing. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct FeatureStore(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    repo: Repo,
+    timeout: Duration,
+    registry: ArcSwap<Registry>,
+    online: Arc<dyn OnlineStore>,
+}
+
+/// What was opened, for a person to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    pub project: String,
+    pub online_store: String,
+    pub registry: String,
+    /// Settings that have no effect here, one sentence each.
+    pub notes: Vec<String>,
+}
+
+impl fmt::Display for Description {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "feature project: {}, online store: {}, registry: {}",
+            self.project, self.online_store, self.registry
+        )
+    }
+}
+
+impl FeatureStore {
+    /// Reads the repository's settings and registry. The online store is not reached out to; `ping` does that.
+    pub async fn open(
+        config: &Config,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Error> {
+        let repo = Repo::load(&config.repo, &config.feature_store_yaml, environment)?;
+        let registry = load_registry(&repo).await?;
+        let online = repo.online_store.connect(&repo.project);
+        Ok(Self(Arc::new(Inner {
+            repo,
+            timeout: config.timeout,
+            registry: ArcSwap::from_pointee(registry),
+            online,
+        })))
+    }
+
+    pub fn project(&self) -> &str {
+        &self.0.repo.project
+    }
+
+    /// The definitions as they were last read.
+    pub fn registry(&self) -> Arc<Registry> {
+        self.0.registry.load_full()
+    }
+
+    /// Reads the registry again; `true` if it has changed. Plans that exist keep what they were compiled from.
+    pub async fn refresh(&self) -> Result<bool, Error> {
+        let registry = load_registry(&self.0.repo).await?;
+        let changed = registry != **self.0.registry.load();
+        if changed {
+            self.0.registry.store(Arc::new(registry));
+        }
+        Ok(changed)
+    }
+
+    pub fn describe(&self) -> Description {
+        let registry = self.registry();
+        let n_views = registry.feature_views.len();
+        Description {
+            project: self.project().to_owned(),
+            online_store: self.0.online.describe().to_owned(),
+            registry: format!(
+                "{} ({n_views} feature views)",
+                self.0.repo.registry.path.display()
+            ),
+            notes: self.0.repo.notes.clone(),
+        }
+    }
+
+    /// Compiles a selection against the registry as it is now. Does no I/O.
+    pub fn plan(&self, selection: &Selection) -> Result<OnlinePlan, Error> {
+        self.plan_where(selection, &|_| true)
+    }
+
+    /// The same for those of the selected features that are wanted; the rest is checked and not read. Views go by their
+    /// aliases.
+    pub fn plan_where(
+        &self,
+        selection: &Selection,
+        wanted: &dyn Fn(&FeatureRef) -> bool,
+    ) -> Result<OnlinePlan, Error> {
+        let rules = plan::Rules::of(&self.0.repo);
+        plan::compile(&self.registry(), rules, &*self.0.online, selection, wanted)
+    }
+
+    /// Whether the online store is a file on this machine: then a missing one will not come back by itself.
+    pub fn is_local(&self) -> bool {
+        self.0.repo.online_store.is_local()
+    }
+
+    /// Reads the plan's features of all rows in one round trip; every distinct entity key is read once.
+    ///
+    /// `keys.columns` has one item per join key of the plan. Features of which a key is absent are `not_found`.
+    /// Cancel safe.
+    pub async fn online(
+        &self,
+        plan: &OnlinePlan,
+        keys: &EntityRows,
+        deadline: Deadline,
+    ) -> Result<FeatureRows, Error> {
+        keys.check(plan)?;
+        let read_at = Timestamp::now();
+        let (entity_keys, rows) = rows::entity_keys(plan, keys);
+        let limit = deadline.at_most(self.0.timeout);
+        let stored = match plan.lookup.read(&entity_keys, limit).await {
+            Err(online::Error::Timeout { .. }) if deadline.is_past() => {
+                let store = self.0.online.describe().to_owned();
+                return Err(Error::DeadlineExceeded { store });
+            }
+            outcome => outcome?,
+        };
+        Ok(rows::feature_rows(
+            plan,
+            keys.n_rows,
+            &rows,
+            stored,
+            read_at,
+        ))
+    }
+
+    /// Reaches out to the online store.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.0.online.ping(Deadline::after(self.0.timeout)).await?;
+        Ok(())
+    }
+
+    /// Writes the newest row of every entity key with `start <= event timestamp <= end` from the offline files to the online
+    /// store, for the named views or for all that are online. Not cancel safe: views done so far stay written.
+    pub async fn materialize(
+        &self,
+        views: Option<&[String]>,
+        start: Timestamp,
+        end: Timestamp,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<Vec<MaterializedView>, Error> {
+        let job = materialize::Job {
+            repo: &self.0.repo,
+            registry: &self.registry(),
+            online: &*self.0.online,
+            start,
+            end,
+        };
+        job.run(views, progress).await
+    }
+}
+
+async fn load_registry(repo: &Repo) -> Result<Registry, Error> {
+    let path = repo.registry.path.clone();
+    let project = repo.project.clone();
+    let registry = crate::shutdown::run_blocking(move || Registry::load(&path, &project)).await;
+    Ok(registry.map_err(Error::Panicked)??)
+}

@@ -1,1 +1,116 @@
-//! (being written)
+//! HTTP: the whole route table. Each protocol's file decodes, calls one function, encodes.
+//!
+//! Overload: the number of requests in flight is bounded by the connections that the system accepts; engines and
+//! queues below refuse what they cannot take. A body is read up to `max_body` and no further.
+//! Not here: anything about features or models beyond calling `predict`.
+
+mod decode;
+mod encode;
+mod error;
+mod extract;
+mod health;
+mod layers;
+pub mod models;
+mod openapi;
+mod predict;
+mod problem;
+
+pub use encode::features_json;
+pub use error::Error;
+pub use predict::predict_once;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, HeaderValue};
+use axum::http::{Response, StatusCode};
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::features::FeatureStore;
+use crate::predict::Predictor;
+use crate::shutdown::Shutdown;
+use crate::telemetry::metrics::Metrics;
+use crate::types::byte_size::ByteSize;
+
+/// `[http]`: where to listen and how much to take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Address and port to listen on.
+    #[schemars(with = "String", extend("format" = "socket-address"))]
+    pub listen: SocketAddr,
+    /// Largest request body.
+    pub max_body: ByteSize,
+    /// Most rows in one predict call.
+    pub max_rows: usize,
+    /// Longest that a request may take before it is answered with 504.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("format" = "duration"))]
+    pub request_timeout: Duration,
+    /// Longest that requests in flight may take once the server was told to stop.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("format" = "duration"))]
+    pub drain_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            max_body: ByteSize::from_mebibytes(16),
+            max_rows: 100_000,
+            request_timeout: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What the handlers share.
+pub struct Api {
+    pub config: Config,
+    pub predictor: Predictor,
+    /// Absent without a feature repository.
+    pub features: Option<Arc<FeatureStore>>,
+    pub metrics: Arc<Metrics>,
+    pub shutdown: Shutdown,
+    pub ready: crate::models::Ready,
+}
+
+/// All routes.
+pub fn router(api: Arc<Api>) -> Router {
+    Router::new()
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{model}", get(models::show))
+        .route("/v1/models/{model}/predict", post(predict::predict))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .route("/openapi.json", get(openapi::document))
+        .route("/docs", get(openapi::redirect))
+        .route("/docs/{*file}", get(openapi::swagger_ui))
+        .fallback(layers::unknown_route)
+        .method_not_allowed_fallback(layers::method_not_allowed)
+        .layer(from_fn_with_state(api.clone(), layers::count))
+        .with_state(api)
+}
+
+/// A JSON answer.
+fn json<T: Serialize>(status: StatusCode, value: &T) -> Response<Body> {
+    match serde_json::to_vec(value) {
+        Ok(body) => {
+            let mut response = Response::new(Body::from(body));
+            *response.status_mut() = status;
+            response
+                .headers_mut()
+                .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            response
+        }
+        Err(source) => problem::render(&Error::Encode { source }, ""),
+    }
+}

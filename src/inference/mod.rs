@@ -1,1 +1,89 @@
-//! (being written)
+//! Running models: one `Engine` per concurrent run, pooled per model, called inline when the run is cheap.
+//!
+//! Life of a run: `ServedModel::infer` claims a free engine (`pool`), runs it on the caller's thread or on a blocking
+//! thread, gives the engine back, and checks that per-row outputs have as many rows as the inputs.
+//! Overload: at most `max_waiting` calls per model wait for a free engine; more fail with `Overloaded`.
+//! Not here: which model (`models`), rows to tensors and back (`predict`), merging calls into one run.
+
+mod config;
+mod confine;
+mod error;
+mod external_data;
+mod library;
+mod onnx;
+mod options;
+mod pool;
+mod served_model;
+#[cfg(test)]
+pub(crate) mod test_models;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+pub use config::Config;
+pub(crate) use confine::confine;
+pub use error::Error;
+pub use options::{ExecutionMode, GraphOptimization, SessionOptions};
+pub use served_model::{Inference, ServedModel, WarmRun};
+
+use crate::types::tensor::{Output, Tensor};
+
+/// One loaded graph that runs one call at a time.
+///
+/// Sync on purpose: a run is CPU work, and who calls it decides on which thread. Inputs come in graph order, outputs
+/// leave in graph order, all of them. A failed run leaves the engine usable.
+pub trait Engine: Send {
+    fn run(&mut self, inputs: Vec<Tensor>) -> Result<Vec<Output>, Error>;
+}
+
+/// The loaded ONNX Runtime library and how models are run on it. Clones share the library.
+#[derive(Clone)]
+pub struct Runtime {
+    library: onnx::Library,
+    config: Config,
+}
+
+impl Runtime {
+    /// Loads the ONNX Runtime library from the first place that has it: `config.library`, `ort_dylib_path` (the
+    /// variable `ORT_DYLIB_PATH`), `.terrarium/lib/` below the working directory, then below each folder above the
+    /// executable, then wherever the system's loader looks.
+    ///
+    /// A process has one library: a second call gets the one already loaded.
+    pub fn load(config: &Config, ort_dylib_path: Option<PathBuf>) -> Result<Self, Error> {
+        let place = library::find(config.library.as_deref(), ort_dylib_path.as_deref());
+        Ok(Self {
+            library: onnx::Library::load(&place)?,
+            config: config.clone(),
+        })
+    }
+
+    /// The version of the library: `1.32`.
+    pub fn version(&self) -> &str {
+        self.library.version()
+    }
+
+    /// Loads an ONNX file into as many engines as may run it at once.
+    ///
+    /// Takes from a millisecond to seconds: call it off the async workers. The file and its external data are checked
+    /// before ONNX Runtime opens them: tensors may lie only in files below the file's own directory.
+    pub fn load_model(&self, path: &Path, options: &SessionOptions) -> Result<ServedModel, Error> {
+        external_data::check(path)?;
+        let options = options.limited_to(config::available_cores(), self.config.intra_op_threads);
+        let (graph, first) = self.library.open(path, &options)?;
+        let mut engines: Vec<Box<dyn Engine>> = vec![Box::new(first)];
+        while engines.len() < self.config.engines_per_model().get() {
+            let (_, engine) = self.library.open(path, &options)?;
+            engines.push(Box::new(engine));
+        }
+        Ok(ServedModel::new(graph, engines, self.config.max_waiting))
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime")
+            .field("version", &self.version())
+            .field("config", &self.config)
+            .finish()
+    }
+}

@@ -1,5 +1,6 @@
 //! Plain data that every layer speaks: no I/O, no async, no knowledge of any backend.
 
+pub mod byte_size;
 pub mod cell;
 pub mod deadline;
 pub mod dtype;

@@ -8,6 +8,8 @@ use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use jiff::fmt::temporal::DateTimeParser;
+use jiff::tz::TimeZone;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 /// One value. `Null` stands for Feast's unset value and for its `null_val`.
@@ -215,11 +217,18 @@ impl List {
     }
 }
 
-/// ISO 8601 with offset, as Python's `datetime.isoformat`; Feast's null is `i64::MIN` seconds.
+/// ISO 8601 with offset, as Python's `datetime.isoformat`; Feast's null is `i64::MIN` seconds. A zone is a name or an offset
+/// such as `+05:30`; none is UTC.
 fn zoned_text(seconds: i64, zone: &str) -> Option<Cow<'static, str>> {
     let timestamp = jiff::Timestamp::from_second(seconds).ok()?;
-    let zoned = timestamp.in_tz(zone).ok()?;
+    let zone = match zone {
+        "" => TimeZone::UTC,
+        name => DateTimeParser::new().parse_time_zone(name).ok()?,
+    };
     Some(Cow::Owned(
-        zoned.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
+        timestamp
+            .to_zoned(zone)
+            .strftime("%Y-%m-%dT%H:%M:%S%:z")
+            .to_string(),
     ))
 }

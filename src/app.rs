@@ -1,0 +1,267 @@
+//! Wiring only: configuration to backends to predictor to servers; the order of start and stop.
+//!
+//! Start: features, ONNX Runtime, audit log, socket, then the models; what is missing before the socket is bound ends
+//! the process, a model that does not load stops only itself.
+//! Stop: not ready, stop accepting, finish what is in flight, close the audit log.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use axum::serve::ListenerExt;
+use tokio::net::TcpListener;
+
+use crate::audit::AuditLog;
+use crate::config::{Config, Environment};
+use crate::error::Failure;
+use crate::features::{self, FeatureStore};
+use crate::http::{self, Api};
+use crate::inference::Runtime;
+use crate::models::{self, ModelCatalog};
+use crate::predict::{Models, PlanBinder, Predictor};
+use crate::shutdown::Shutdown;
+use crate::telemetry::metrics::Metrics;
+
+/// Everything that runs.
+pub struct App {
+    api: Arc<Api>,
+    shutdown: Shutdown,
+    drain_timeout: Duration,
+    address: Option<SocketAddr>,
+}
+
+impl App {
+    /// Opens everything but the socket and loads the models: for commands that need the predictor once.
+    pub async fn start(config: Config, environment: &Environment) -> Result<Self> {
+        let parts = Parts::open(&config, environment).await?;
+        let (api, loader) = parts.assemble(&config, Shutdown::new())?;
+        loader.load(&config).await?;
+        Ok(Self::of(api, None))
+    }
+
+    /// Serves until `shutdown` is told to stop. Returns once every model was tried.
+    pub async fn serve(
+        config: Config,
+        environment: &Environment,
+        shutdown: &Shutdown,
+    ) -> Result<Self> {
+        let parts = Parts::open(&config, environment).await?;
+        let (api, loader) = parts.assemble(&config, shutdown.clone())?;
+        let listener = TcpListener::bind(config.http.listen)
+            .await
+            .with_context(|| format!("cannot listen on {} (`http.listen`)", config.http.listen))?;
+        let address = listener.local_addr().context("the socket has no address")?;
+        let app = Self::of(api, Some(address));
+        app.spawn_server(listener);
+        tracing::info!("listening on http://{address} (Swagger UI at http://{address}/docs)");
+        loader.load(&config).await?;
+        let readiness = app.api.predictor.models().readiness();
+        tracing::info!(
+            loaded = readiness.n_loaded,
+            failed = readiness.failed.len(),
+            "models are loaded"
+        );
+        Ok(app)
+    }
+
+    fn of(api: Arc<Api>, address: Option<SocketAddr>) -> Self {
+        let (shutdown, drain_timeout) = (api.shutdown.clone(), api.config.drain_timeout);
+        Self {
+            api,
+            shutdown,
+            drain_timeout,
+            address,
+        }
+    }
+
+    fn spawn_server(&self, listener: TcpListener) {
+        let router = http::router(Arc::clone(&self.api));
+        let stop = self.shutdown.clone();
+        self.shutdown.spawn("http", async move {
+            // Small answers must not wait for more bytes to fill a packet.
+            let listener = listener.tap_io(|connection| {
+                if let Err(error) = connection.set_nodelay(true) {
+                    tracing::debug!(%error, "TCP_NODELAY is not set");
+                }
+            });
+            let server = axum::serve(listener, router)
+                .with_graceful_shutdown(async move { stop.stopped().await });
+            if let Err(error) = server.await {
+                tracing::error!(%error, "the HTTP server ended");
+            }
+        });
+    }
+
+    pub fn api(&self) -> &Arc<Api> {
+        &self.api
+    }
+
+    /// The address listened on.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Stops in order; requests in flight have `http.drain_timeout` to finish.
+    pub async fn stop(self) {
+        self.shutdown.stop();
+        if !self.shutdown.drain(self.drain_timeout).await {
+            tracing::warn!(limit = ?self.drain_timeout, "requests were still in flight when the time to stop was over");
+        }
+        tracing::info!("stopped");
+    }
+}
+
+/// What the predictor is made of, opened.
+struct Parts {
+    features: Option<Arc<FeatureStore>>,
+    runtime: Runtime,
+    metrics: Arc<Metrics>,
+}
+
+impl Parts {
+    async fn open(config: &Config, environment: &Environment) -> Result<Self> {
+        let features = open_features(&config.features, environment).await?;
+        let runtime = open_runtime(config, environment)?;
+        tracing::info!("ONNX Runtime {}", runtime.version());
+        Ok(Self {
+            features,
+            runtime,
+            metrics: Arc::new(Metrics::new()),
+        })
+    }
+
+    fn assemble(self, config: &Config, shutdown: Shutdown) -> Result<(Arc<Api>, Loader)> {
+        let audit =
+            AuditLog::start(&config.audit, &self.metrics).map_err(|error| explained(&error))?;
+        let catalog: Arc<Models> = Arc::new(ModelCatalog::loading());
+        let binder = PlanBinder::new(
+            self.features.clone(),
+            config.models.clone(),
+            Arc::clone(&self.metrics),
+        );
+        let loader = Loader {
+            catalog: Arc::clone(&catalog),
+            runtime: self.runtime,
+            binder,
+            metrics: Arc::clone(&self.metrics),
+        };
+        let api = Api {
+            config: config.http.clone(),
+            predictor: Predictor::new(
+                catalog,
+                self.features.clone(),
+                Arc::new(audit),
+                Arc::clone(&self.metrics),
+            ),
+            features: self.features,
+            metrics: self.metrics,
+            shutdown,
+            ready: config.serving.ready,
+        };
+        Ok((Arc::new(api), loader))
+    }
+}
+
+/// The feature store, ready to be read.
+pub async fn open_features(
+    config: &features::Config,
+    environment: &Environment,
+) -> Result<Option<Arc<FeatureStore>>> {
+    open_feature_repo(config, environment, true).await
+}
+
+/// The feature store, if there is a feature repository: the configured one must be there, the default one may.
+/// To be read, an online store on this machine must be there as well.
+pub async fn open_feature_repo(
+    config: &features::Config,
+    environment: &Environment,
+    reads: bool,
+) -> Result<Option<Arc<FeatureStore>>> {
+    let defaults = features::Config::default();
+    let is_default =
+        config.repo == defaults.repo && config.feature_store_yaml == defaults.feature_store_yaml;
+    if config.repo.as_os_str().is_empty() || (is_default && !config.repo.exists()) {
+        tracing::warn!(
+            "no feature repository: only models that take all inputs from the request can be served"
+        );
+        return Ok(None);
+    }
+    let store = FeatureStore::open(config, &|name| environment.get(name).map(str::to_owned))
+        .await
+        .map_err(|error| explained(&error))?;
+    let described = store.describe();
+    tracing::info!("{described}");
+    for note in &described.notes {
+        tracing::info!("feature repository: {note}");
+    }
+    if reads {
+        check_online_store(&store).await?;
+    }
+    Ok(Some(Arc::new(store)))
+}
+
+/// A store on this machine that is not there is a mistake; one across the network may come back.
+async fn check_online_store(store: &FeatureStore) -> Result<()> {
+    match store.ping().await {
+        Ok(()) => Ok(()),
+        Err(error) if store.is_local() => Err(explained(&error)),
+        Err(error) => {
+            tracing::warn!(
+                code = error.code(),
+                "{error}; predictions with features fail until it is back"
+            );
+            Ok(())
+        }
+    }
+}
+
+/// The ONNX Runtime library.
+pub fn open_runtime(config: &Config, environment: &Environment) -> Result<Runtime> {
+    let path = environment.get("ORT_DYLIB_PATH").map(Into::into);
+    Runtime::load(&config.inference, path).map_err(|error| explained(&error))
+}
+
+/// Loads the models of the configured registry.
+struct Loader {
+    catalog: Arc<Models>,
+    runtime: Runtime,
+    binder: PlanBinder,
+    metrics: Arc<Metrics>,
+}
+
+impl Loader {
+    async fn load(&self, config: &Config) -> Result<()> {
+        let registry = config.registry.connect();
+        tracing::info!("model registry: {}", registry.location());
+        let loaded = models::load_into(
+            &self.catalog,
+            &*registry,
+            &self.runtime,
+            &self.binder,
+            &config.serving,
+        )
+        .await;
+        if let Err(error) = loaded {
+            bail!(explained(&error));
+        }
+        let readiness = self.catalog.readiness();
+        self.metrics
+            .set_models(readiness.n_loaded, readiness.failed.len());
+        Ok(())
+    }
+}
+
+/// The failure with its hint, on one line.
+fn explained(failure: &dyn Failure) -> anyhow::Error {
+    let mut text = failure.to_string();
+    let mut cause = failure.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    match failure.hint() {
+        Some(hint) => anyhow::anyhow!("{text} ({hint})"),
+        None => anyhow::anyhow!("{text}"),
+    }
+}

@@ -1,0 +1,296 @@
+//! The audit event: one JSON object on one line for each prediction, answered or not.
+//!
+//! Version 1. All fields are always there; one that does not apply is null.
+//!
+//! | field | what it holds |
+//! |---|---|
+//! | `schema_version` | `1`; changes when a field is removed or means something else, not when one is added |
+//! | `writer` | UUIDv7 of the process that wrote the event, new at every start |
+//! | `sequence` | counts the writer's events from 1 without a gap, in file order |
+//! | `id` | UUIDv7 of the prediction, the one in the answer |
+//! | `time` | when the request was taken up: RFC 3339, UTC |
+//! | `request_id` | of the request, as in its answer |
+//! | `trace_id` | W3C trace id, 32 hexadecimal digits |
+//! | `principal` | who called |
+//! | `surface` | which door the request came through: `http`, `cli` |
+//! | `model.name`, `model.version` | the version that answered or failed; null when none was found for the request |
+//! | `model.alias` | the alias through which the version was reached |
+//! | `model.requested` | the model as the caller named it: `name`, `name@alias` or `name:version` |
+//! | `n_rows` | rows of the request |
+//! | `entities`, `inputs`, `rows` | `{column: values}` as the request gave them: a list with one value per row, or a scalar that counts for every row; null when the request has no such part (a request has `rows`, or the other two) |
+//! | `params` | scoring parameters as they came, line feeds between tokens excepted |
+//! | `features` | `{"view:feature": {values, statuses, event_timestamps}}`, lists with one item per row: what the model was given |
+//! | `outputs` | `{name: values}` with one item per row |
+//! | `status` | `ok` or `error` |
+//! | `error` | `{class, code, message}` of the failure; the message may hold values of the request |
+//! | `timings_us` | `{features, assemble, queue, engine, total}` in microseconds; of a failure only `total` is known |
+//!
+//! 64-bit integers are exact; NaN and the infinities are `"NaN"`, `"Infinity"`, `"-Infinity"`; values are written as in
+//! the answer. There is no `variant` before there are variants.
+//!
+//! Not here: when events are written (`audit`), where to (`sink`).
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::types::feature::{FeatureCell, FeatureRows};
+use crate::types::names::{ModelRef, ModelVersion};
+use crate::types::prediction::{NamedOutput, Prediction, ServedBy, Timings};
+use crate::types::request::{Cells, ColumnPlace, PredictRequest, RequestColumn, RequestColumns};
+use crate::types::timestamp::Timestamp;
+
+/// The version that this file describes.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// The fields from `id` on, borrowed from where they are. `Line` puts writer and sequence before them.
+#[derive(Serialize)]
+pub(super) struct Event<'a> {
+    id: Text<Uuid>,
+    time: Timestamp,
+    request_id: &'a str,
+    trace_id: Option<&'a str>,
+    principal: Option<&'a str>,
+    surface: &'static str,
+    model: Model<'a>,
+    n_rows: usize,
+    entities: Option<Columns<'a>>,
+    inputs: Option<Columns<'a>>,
+    rows: Option<Columns<'a>>,
+    params: Option<Params<'a>>,
+    features: Option<Features<'a>>,
+    outputs: Option<Outputs<'a>>,
+    status: Status,
+    error: Option<ErrorFields<'a>>,
+    timings_us: TimingsUs,
+}
+
+/// What is the same for every outcome of a request.
+pub(super) struct Subject<'a> {
+    pub(super) id: Uuid,
+    pub(super) time: Timestamp,
+    pub(super) request: &'a PredictRequest,
+    pub(super) served_by: Option<&'a ServedBy>,
+}
+
+#[derive(Serialize)]
+pub(super) struct ErrorFields<'a> {
+    pub(super) class: &'static str,
+    pub(super) code: &'a str,
+    pub(super) message: Text<&'a dyn Display>,
+}
+
+/// Something that is written as its `Display` says.
+pub(super) struct Text<T>(pub(super) T);
+
+impl<'a> Event<'a> {
+    /// The event of an answer.
+    pub(super) fn answered(subject: &Subject<'a>, prediction: &'a Prediction) -> Self {
+        Self {
+            features: Some(Features(&prediction.features)),
+            outputs: Some(Outputs(&prediction.outputs)),
+            model: Model::new(&subject.request.model, Some(&prediction.served_by)),
+            ..Self::new(subject, Status::Ok, TimingsUs::of(&prediction.timings))
+        }
+    }
+
+    /// The event of a request that was not answered.
+    pub(super) fn failed(subject: &Subject<'a>, error: ErrorFields<'a>, total: Duration) -> Self {
+        Self {
+            error: Some(error),
+            ..Self::new(subject, Status::Error, TimingsUs::total(total))
+        }
+    }
+
+    fn new(subject: &Subject<'a>, status: Status, timings_us: TimingsUs) -> Self {
+        let request = subject.request;
+        let columns = |place| Columns::at(&request.columns, place);
+        Self {
+            id: Text(subject.id),
+            time: subject.time,
+            request_id: &request.context.request_id,
+            trace_id: request.context.trace_id.as_deref(),
+            principal: request.context.principal.as_deref(),
+            surface: request.context.surface.as_str(),
+            model: Model::new(&request.model, subject.served_by),
+            n_rows: request.columns.n_rows(),
+            entities: columns(ColumnPlace::Entities),
+            inputs: columns(ColumnPlace::Inputs),
+            rows: columns(ColumnPlace::Rows),
+            params: request.params.as_deref().map(Params),
+            features: None,
+            outputs: None,
+            status,
+            error: None,
+            timings_us,
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Status {
+    Ok,
+    Error,
+}
+
+#[derive(Serialize)]
+struct Model<'a> {
+    name: Option<&'a str>,
+    version: Option<Text<ModelVersion>>,
+    alias: Option<&'a str>,
+    requested: Text<&'a ModelRef>,
+}
+
+impl<'a> Model<'a> {
+    fn new(requested: &'a ModelRef, served_by: Option<&'a ServedBy>) -> Self {
+        Self {
+            name: served_by.map(|served| &*served.name),
+            version: served_by.map(|served| Text(served.version)),
+            alias: served_by.and_then(|served| served.alias.as_deref()),
+            requested: Text(requested),
+        }
+    }
+}
+
+impl<T: Display> Serialize for Text<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// The columns of one part of the request, in the order of the request.
+struct Columns<'a> {
+    columns: &'a [RequestColumn],
+    place: ColumnPlace,
+}
+
+impl<'a> Columns<'a> {
+    /// `None` when the request has nothing there.
+    fn at(columns: &'a RequestColumns, place: ColumnPlace) -> Option<Self> {
+        let columns = columns.columns();
+        let any = columns.iter().any(|column| column.place == place);
+        any.then_some(Self { columns, place })
+    }
+}
+
+impl Serialize for Columns<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for column in self.columns {
+            if column.place != self.place {
+                continue;
+            }
+            match &column.cells {
+                Cells::Scalar(cell) => map.serialize_entry(&column.name, cell)?,
+                Cells::List(cells) => map.serialize_entry(&column.name, cells)?,
+            }
+        }
+        map.end()
+    }
+}
+
+/// JSON as the caller laid it out: line feeds between its tokens would break the event in two.
+struct Params<'a>(&'a RawValue);
+
+impl Serialize for Params<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        const LINE_BREAKS: [char; 2] = ['\n', '\r'];
+        if !self.0.get().contains(LINE_BREAKS) {
+            return self.0.serialize(serializer);
+        }
+        // Within a string they are always escaped.
+        let one_line = self.0.get().replace(LINE_BREAKS, " ");
+        let one_line = RawValue::from_string(one_line).map_err(serde::ser::Error::custom)?;
+        one_line.serialize(serializer)
+    }
+}
+
+struct Outputs<'a>(&'a [NamedOutput]);
+
+impl Serialize for Outputs<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|named| (&*named.name, &named.output)))
+    }
+}
+
+struct Features<'a>(&'a FeatureRows);
+
+impl Serialize for Features<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let features = self.0.names.iter().enumerate();
+        serializer.collect_map(features.map(|(feature, name)| {
+            let rows = self.0;
+            (name, FeatureColumn { rows, feature })
+        }))
+    }
+}
+
+/// One feature over all rows; the cells are stored by row.
+struct FeatureColumn<'a> {
+    rows: &'a FeatureRows,
+    feature: usize,
+}
+
+impl Serialize for FeatureColumn<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(3))?;
+        map.serialize_entry("values", &Parts(self, |cell| &cell.value))?;
+        map.serialize_entry("statuses", &Parts(self, |cell| &cell.status))?;
+        map.serialize_entry(
+            "event_timestamps",
+            &Parts(self, |cell| &cell.event_timestamp),
+        )?;
+        map.end()
+    }
+}
+
+/// One part of every cell of a column, in row order.
+struct Parts<'a, T>(&'a FeatureColumn<'a>, fn(&FeatureCell) -> &T);
+
+impl<T: Serialize> Serialize for Parts<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(column, part) = self;
+        serializer.collect_seq(column.rows.column(column.feature).map(part))
+    }
+}
+
+/// Microseconds; a step that is not known is null.
+#[derive(Serialize)]
+struct TimingsUs {
+    features: Option<u64>,
+    assemble: Option<u64>,
+    queue: Option<u64>,
+    engine: Option<u64>,
+    total: u64,
+}
+
+impl TimingsUs {
+    fn of(timings: &Timings) -> Self {
+        Self {
+            features: Some(micros(timings.features)),
+            assemble: Some(micros(timings.assemble)),
+            queue: Some(micros(timings.queue)),
+            engine: Some(micros(timings.engine)),
+            total: micros(timings.total),
+        }
+    }
+
+    fn total(total: Duration) -> Self {
+        Self {
+            features: None,
+            assemble: None,
+            queue: None,
+            engine: None,
+            total: micros(total),
+        }
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,146 @@
+//! Reads audit files back: every event of a directory in the order in which it was written.
+//!
+//! Files are taken by name, so events of one writer come in the order of their sequence. A last line without a line
+//! feed was being written when the process died; it is no event.
+
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use fs_err::File;
+use serde_json::Value;
+
+use super::sink;
+use crate::error::{ErrorClass, Failure};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("audit events cannot be read: {source}")]
+    Io {
+        #[from]
+        source: io::Error,
+    },
+    #[error("{}:{line}: not an audit event: {source}", path.display())]
+    Malformed {
+        path: PathBuf,
+        line: usize,
+        source: serde_json::Error,
+    },
+}
+
+impl Failure for Error {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Io { .. } => ErrorClass::Unavailable,
+            Self::Malformed { .. } => ErrorClass::Unprocessable,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Io { .. } => "audit_unreadable",
+            Self::Malformed { .. } => "audit_event_malformed",
+        }
+    }
+}
+
+/// All events of a directory, oldest file first. Errors at once when the directory cannot be listed.
+pub fn events(
+    directory: &Path,
+) -> Result<impl Iterator<Item = Result<Value, Error>> + use<>, Error> {
+    let paths = sink::files(directory)?;
+    Ok(paths.into_iter().flat_map(|path| {
+        let (events, error) = match Events::open(path) {
+            Ok(events) => (Some(events), None),
+            Err(error) => (None, Some(Err(Error::from(error)))),
+        };
+        error.into_iter().chain(events.into_iter().flatten())
+    }))
+}
+
+/// The events of one file.
+struct Events {
+    path: PathBuf,
+    file: BufReader<File>,
+    /// Lines read so far.
+    n_lines: usize,
+    /// The file failed: what follows cannot be told.
+    broken: bool,
+}
+
+impl Events {
+    fn open(path: PathBuf) -> io::Result<Self> {
+        let file = BufReader::new(File::open(&path)?);
+        Ok(Self {
+            path,
+            file,
+            n_lines: 0,
+            broken: false,
+        })
+    }
+
+    fn parse(&self, line: &str) -> Result<Value, Error> {
+        serde_json::from_str(line).map_err(|source| Error::Malformed {
+            path: self.path.clone(),
+            line: self.n_lines,
+            source,
+        })
+    }
+}
+
+impl Iterator for Events {
+    type Item = Result<Value, Error>;
+
+    fn next(&mut self) -> Option<Result<Value, Error>> {
+        if self.broken {
+            return None;
+        }
+        let mut line = String::new();
+        if let Err(error) = self.file.read_line(&mut line) {
+            self.broken = true;
+            return Some(Err(error.into()));
+        }
+        self.n_lines += 1;
+        line.ends_with('\n').then(|| self.parse(&line))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn directory(files: &[(&str, &str)]) -> TempDir {
+        let directory = TempDir::new().unwrap();
+        for (name, text) in files {
+            fs_err::write(directory.path().join(name), text).unwrap();
+        }
+        directory
+    }
+
+    #[test]
+    fn events_come_in_order_of_the_file_names_without_torn_lines() {
+        let directory = directory(&[
+            ("predictions-2.jsonl", "{\"n\":3}\n"),
+            ("predictions-1.jsonl", "{\"n\":1}\n{\"n\":2}\n{\"n\":"),
+            ("notes.txt", "none"),
+        ]);
+        let events = events(directory.path()).unwrap();
+        let numbers: Vec<Value> = events.map(|event| event.unwrap()["n"].clone()).collect();
+        assert_eq!(numbers, [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_malformed_line_is_named_and_the_rest_is_read() {
+        let directory = directory(&[("predictions-1.jsonl", "{}\nno\n{}\n")]);
+        let mut events = events(directory.path()).unwrap();
+        assert!(events.next().unwrap().is_ok());
+        let error = events.next().unwrap().unwrap_err().to_string();
+        assert!(
+            error.contains("predictions-1.jsonl:2: not an audit event"),
+            "{error}"
+        );
+        assert!(events.next().unwrap().is_ok());
+        assert!(events.next().is_none());
+    }
+}

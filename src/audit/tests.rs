@@ -1,0 +1,572 @@
+//! The invariants of the audit trail.
+
+use std::collections::HashSet;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use ndarray::{ArrayD, IxDyn};
+use serde_json::value::RawValue;
+use serde_json::{Value as Json, json};
+use tempfile::TempDir;
+
+use super::*;
+use crate::types::byte_size::ByteSize;
+use crate::types::cell::Cell;
+use crate::types::deadline::Deadline;
+use crate::types::feature::{FeatureCell, FeatureRows, FeatureStatus};
+use crate::types::names::ModelVersion;
+use crate::types::prediction::{NamedOutput, Timings};
+use crate::types::request::{
+    Cells, ColumnPlace, RequestColumn, RequestColumns, RequestContext, Surface,
+};
+use crate::types::tensor::{Output, Tensor};
+use crate::types::value::Value;
+
+fn column(place: ColumnPlace, name: &str, cells: Cells) -> RequestColumn {
+    let name = name.to_owned();
+    RequestColumn { place, name, cells }
+}
+
+fn request_of(columns: Vec<RequestColumn>) -> PredictRequest {
+    let params = r#"{"raw":  1.0}"#.to_owned();
+    PredictRequest {
+        model: "ranking@champion".parse().unwrap(),
+        columns: RequestColumns::new(columns, 100).unwrap(),
+        params: Some(RawValue::from_string(params).unwrap().into()),
+        deadline: Deadline::after(Duration::from_secs(1)),
+        context: RequestContext {
+            surface: Surface::Http,
+            request_id: "r-1".into(),
+            trace_id: Some("0af7651916cd43dd8448eb211c80319c".into()),
+            principal: None,
+        },
+    }
+}
+
+fn request() -> PredictRequest {
+    request_of(vec![
+        column(
+            ColumnPlace::Entities,
+            "driver_id",
+            Cells::List(vec![Cell::Int(1001), Cell::UInt(u64::MAX)]),
+        ),
+        column(
+            ColumnPlace::Inputs,
+            "trip_km",
+            Cells::Scalar(Cell::Float(f64::NAN)),
+        ),
+    ])
+}
+
+fn served_by() -> ServedBy {
+    ServedBy {
+        name: "ranking".into(),
+        version: ModelVersion(3),
+        alias: Some("champion".into()),
+    }
+}
+
+fn prediction(id: Uuid) -> Prediction {
+    let score = ArrayD::from_shape_vec(IxDyn(&[2, 1]), vec![0.5, f32::INFINITY]).unwrap();
+    let present = |value| FeatureCell {
+        value,
+        status: FeatureStatus::Present,
+        event_timestamp: Some(Timestamp::from_micros(1_500_000)),
+    };
+    Prediction {
+        id,
+        served_by: served_by(),
+        n_rows: 2,
+        outputs: vec![NamedOutput {
+            name: "score".into(),
+            output: Output::Tensor(Tensor::Float32(score)),
+        }],
+        features: FeatureRows {
+            names: Arc::from(["stats:rate".to_owned(), "stats:trips".to_owned()]),
+            n_rows: 2,
+            cells: vec![
+                present(Value::Float(0.25)),
+                present(Value::Int64(i64::MAX)),
+                FeatureCell::not_found(),
+                present(Value::Null),
+            ],
+            read_at: Timestamp::EPOCH,
+        },
+        timings: Timings {
+            features: Duration::from_micros(131),
+            assemble: Duration::from_micros(3),
+            queue: Duration::ZERO,
+            engine: Duration::from_micros(5),
+            total: Duration::from_micros(160),
+        },
+    }
+}
+
+/// A log in a directory of its own.
+struct Fixture {
+    directory: TempDir,
+    metrics: Metrics,
+    log: AuditLog,
+}
+
+impl Fixture {
+    fn start() -> Self {
+        Self::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut sink::file::Config)) -> Self {
+        let directory = TempDir::new().unwrap();
+        let mut config = Config::default();
+        config.file.directory = directory.path().join("audit");
+        change(&mut config.file);
+        let metrics = Metrics::new();
+        let log = AuditLog::start(&config, &metrics).unwrap();
+        Self {
+            directory,
+            metrics,
+            log,
+        }
+    }
+
+    fn answer(&self) {
+        let request = request();
+        let record = self.log.open(&request).unwrap();
+        let prediction = prediction(record.id());
+        record.close(Ok(&prediction)).unwrap();
+    }
+
+    fn events(&self) -> Vec<Json> {
+        let events = read::events(&self.directory.path().join("audit")).unwrap();
+        events.collect::<Result<_, _>>().unwrap()
+    }
+}
+
+#[test]
+fn an_answer_is_one_event_with_everything_about_it() {
+    let fixture = Fixture::start();
+    let request = request();
+    let record = fixture.log.open(&request).unwrap();
+    let id = record.id();
+    record.close(Ok(&prediction(id))).unwrap();
+
+    let mut events = fixture.events();
+    assert_eq!(events.len(), 1);
+    let event = &mut events[0];
+    assert_eq!(event["id"], id.to_string());
+    let writer: Uuid = event["writer"].as_str().unwrap().parse().unwrap();
+    assert_eq!(writer.get_version_num(), 7);
+    let time: jiff::Timestamp = event["time"].as_str().unwrap().parse().unwrap();
+    assert!(jiff::Timestamp::now().duration_since(time).as_secs() < 60);
+    for (field, fixed) in [("writer", "w"), ("id", "i"), ("time", "t")] {
+        event[field] = fixed.into();
+    }
+    // Compared as text: the order of the fields is part of what a reader sees.
+    assert_eq!(event.to_string(), GOLDEN.replace('\n', ""));
+}
+
+const GOLDEN: &str = r#"{"schema_version":1,"writer":"w","sequence":1,"id":"i","time":"t","request_id":"r-1",
+"trace_id":"0af7651916cd43dd8448eb211c80319c","principal":null,"surface":"http",
+"model":{"name":"ranking","version":"3","alias":"champion","requested":"ranking@champion"},"n_rows":2,
+"entities":{"driver_id":[1001,18446744073709551615]},"inputs":{"trip_km":"NaN"},"rows":null,"params":{"raw":1.0},
+"features":{"stats:rate":{"values":[0.25,null],"statuses":["present","not_found"],
+"event_timestamps":["1970-01-01T00:00:01.500Z",null]},
+"stats:trips":{"values":[9223372036854775807,null],"statuses":["present","present"],
+"event_timestamps":["1970-01-01T00:00:01.500Z","1970-01-01T00:00:01.500Z"]}},
+"outputs":{"score":[0.5,"Infinity"]},"status":"ok","error":null,
+"timings_us":{"features":131,"assemble":3,"queue":0,"engine":5,"total":160}}"#;
+
+#[derive(Debug, thiserror::Error)]
+#[error("feature `stats:rate` of row {row} is missing")]
+struct FeatureMissing {
+    row: usize,
+}
+
+impl Failure for FeatureMissing {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::Unprocessable
+    }
+
+    fn code(&self) -> &'static str {
+        "feature_missing"
+    }
+}
+
+#[test]
+fn a_failure_names_what_failed_and_the_version_if_one_was_found() {
+    let fixture = Fixture::start();
+    let request = request();
+    let failure = FeatureMissing { row: 1 };
+    let record = fixture.log.open(&request).unwrap();
+    record.close(Err(&failure)).unwrap();
+    let mut record = fixture.log.open(&request).unwrap();
+    record.served_by(served_by());
+    record.close(Err(&failure)).unwrap();
+
+    let events = fixture.events();
+    let unresolved =
+        json!({"name": null, "version": null, "alias": null, "requested": "ranking@champion"});
+    assert_eq!(events[0]["model"], unresolved);
+    assert_eq!(events[1]["model"]["version"], "3");
+    for event in &events {
+        assert_eq!(event["status"], "error");
+        let message = "feature `stats:rate` of row 1 is missing";
+        assert_eq!(
+            event["error"],
+            json!({"class": "unprocessable", "code": "feature_missing", "message": message})
+        );
+        assert_eq!(event["outputs"], Json::Null);
+        assert_eq!(event["features"], Json::Null);
+        assert_eq!(event["timings_us"]["engine"], Json::Null);
+        assert!(event["timings_us"]["total"].is_u64());
+    }
+}
+
+#[test]
+fn a_request_of_rows_keeps_them_as_rows() {
+    let fixture = Fixture::start();
+    let cells = Cells::List(vec![Cell::Text("a".into()), Cell::Null]);
+    let request = request_of(vec![column(ColumnPlace::Rows, "city", cells)]);
+    drop(fixture.log.open(&request).unwrap());
+    let event = &fixture.events()[0];
+    assert_eq!(event["rows"], json!({"city": ["a", null]}));
+    assert_eq!(event["entities"], Json::Null);
+    assert_eq!(event["inputs"], Json::Null);
+}
+
+#[test]
+fn parameters_on_many_lines_stay_on_the_line_of_their_event() {
+    let fixture = Fixture::start();
+    let mut request = request();
+    let params = "{\r\n  \"a\": 1e2,\n  \"text\": \"x\\ny\"\n}".to_owned();
+    request.params = Some(RawValue::from_string(params).unwrap().into());
+    drop(fixture.log.open(&request).unwrap());
+    let events = fixture.events();
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0]["params"], json!({"a": 100.0, "text": "x\ny"}));
+}
+
+#[test]
+fn a_record_that_is_dropped_is_one_event_that_says_cancelled() {
+    let fixture = Fixture::start();
+    let request = request();
+    let mut record = fixture.log.open(&request).unwrap();
+    record.served_by(served_by());
+    drop(record);
+    let events = fixture.events();
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0]["error"]["class"], "cancelled");
+    assert_eq!(events[0]["error"]["code"], "cancelled");
+    assert_eq!(events[0]["model"]["name"], "ranking");
+}
+
+#[tokio::test]
+async fn a_future_that_is_dropped_half_way_leaves_its_event() {
+    let fixture = Fixture::start();
+    let request = request();
+    let predict = async {
+        let record = fixture.log.open(&request).unwrap();
+        std::future::pending::<()>().await;
+        record.close(Err(&FeatureMissing { row: 0 }))
+    };
+    let timed_out = tokio::time::timeout(Duration::ZERO, predict).await;
+    assert!(timed_out.is_err());
+    let events = fixture.events();
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0]["error"]["code"], "cancelled");
+}
+
+#[test]
+fn a_panic_while_a_record_is_open_leaves_one_event_and_a_log_that_works() {
+    let fixture = Fixture::start();
+    let request = request();
+    let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _record = fixture.log.open(&request).unwrap();
+        panic!("on purpose");
+    }));
+    assert!(unwound.is_err());
+    fixture.answer();
+    let events = fixture.events();
+    assert_eq!(events.len(), 2);
+    assert_eq!(events[0]["error"]["class"], "internal");
+    assert_eq!(events[0]["error"]["code"], "panicked");
+    assert_eq!(events[1]["status"], "ok");
+}
+
+#[test]
+fn a_panic_while_a_record_is_closed_leaves_one_event() {
+    let fixture = Fixture::start();
+    let request = request();
+    let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let record = fixture.log.open(&request).unwrap();
+        let mut malformed = prediction(record.id());
+        malformed.features.cells.clear();
+        record.close(Ok(&malformed))
+    }));
+    assert!(unwound.is_err());
+    let events = fixture.events();
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0]["error"]["code"], "panicked");
+}
+
+#[test]
+fn sequences_of_many_threads_have_no_gap_and_are_in_file_order_across_rotations() {
+    let fixture = Fixture::with(|file| file.max_file_size = ByteSize::from_bytes(20_000));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..100).for_each(|_| fixture.answer()));
+        }
+    });
+    let events = fixture.events();
+    let sequences: Vec<u64> = events
+        .iter()
+        .map(|event| event["sequence"].as_u64().unwrap())
+        .collect();
+    assert_eq!(sequences, (1..=400).collect::<Vec<u64>>());
+    let n_files = sink::files(&fixture.directory.path().join("audit"))
+        .unwrap()
+        .len();
+    assert!(n_files > 5, "{n_files} files");
+    let text = fixture.metrics.render();
+    assert!(text.contains("terrarium_audit_events_total 400"), "{text}");
+}
+
+#[test]
+fn every_start_is_a_new_writer_in_a_new_file() {
+    let fixture = Fixture::start();
+    fixture.answer();
+    let mut config = Config::default();
+    config.file.directory = fixture.directory.path().join("audit");
+    let second = AuditLog::start(&config, &fixture.metrics).unwrap();
+    drop(second.open(&request()).unwrap());
+    let events = fixture.events();
+    assert_eq!(events.len(), 2);
+    assert_ne!(events[0]["writer"], events[1]["writer"]);
+    assert_eq!(events[0]["sequence"], 1);
+    assert_eq!(events[1]["sequence"], 1);
+    assert_eq!(sink::files(&config.file.directory).unwrap().len(), 2);
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_is_an_error_at_start() {
+    let directory = TempDir::new().unwrap();
+    let blocked = directory.path().join("file");
+    fs_err::write(&blocked, "").unwrap();
+    let mut config = Config::default();
+    config.file.directory = blocked.join("audit");
+    let error = AuditLog::start(&config, &Metrics::new()).unwrap_err();
+    assert_eq!(error.code(), "audit_unavailable");
+    let text = error.to_string();
+    let path = config.file.directory.display().to_string();
+    assert!(text.contains(&path), "{text}");
+}
+
+/// Fails as long as it is told to; keeps what it took.
+#[derive(Clone, Default)]
+struct FlakySink {
+    broken: Arc<AtomicBool>,
+    n_probes: Arc<AtomicUsize>,
+    lines: Arc<Mutex<Vec<Json>>>,
+}
+
+impl FlakySink {
+    fn check(&self) -> io::Result<()> {
+        if self.broken.load(Ordering::Relaxed) {
+            return Err(io::Error::other("no space left"));
+        }
+        Ok(())
+    }
+
+    fn log(&self, on_failure: OnFailure, metrics: &Metrics) -> AuditLog {
+        let sink = Box::new(self.clone());
+        AuditLog::new(Uuid::now_v7(), sink, on_failure, metrics.audit())
+    }
+
+    fn sequences(&self) -> Vec<Json> {
+        let lines = self.lines.lock().unwrap();
+        lines
+            .iter()
+            .map(|event| event["sequence"].clone())
+            .collect()
+    }
+}
+
+impl AuditSink for FlakySink {
+    fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        self.check()?;
+        let event = serde_json::from_slice(line).unwrap();
+        self.lines.lock().unwrap().push(event);
+        Ok(())
+    }
+
+    fn probe(&mut self) -> io::Result<()> {
+        self.n_probes.fetch_add(1, Ordering::Relaxed);
+        self.check()
+    }
+}
+
+#[test]
+fn refuse_fails_predictions_until_the_sink_recovers_and_loses_no_sequence() {
+    let (sink, metrics, request) = (FlakySink::default(), Metrics::new(), request());
+    let log = sink.log(OnFailure::Refuse, &metrics);
+    let failure = FeatureMissing { row: 0 };
+    log.open(&request).unwrap().close(Err(&failure)).unwrap();
+
+    sink.broken.store(true, Ordering::Relaxed);
+    let error = log
+        .open(&request)
+        .unwrap()
+        .close(Err(&failure))
+        .unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Unavailable);
+    assert_eq!(error.code(), "audit_unavailable");
+    assert_eq!(log.open(&request).unwrap_err().code(), "audit_unavailable");
+
+    sink.broken.store(false, Ordering::Relaxed);
+    log.open(&request).unwrap().close(Err(&failure)).unwrap();
+    log.open(&request).unwrap().close(Err(&failure)).unwrap();
+    assert_eq!(sink.sequences(), [1, 2, 3]);
+    assert_eq!(sink.n_probes.load(Ordering::Relaxed), 2);
+    let text = metrics.render();
+    assert!(text.contains("terrarium_audit_events_total 3"), "{text}");
+    assert!(text.contains("terrarium_audit_failures_total 1"), "{text}");
+}
+
+#[test]
+fn drop_lets_predictions_pass_and_counts_what_was_lost() {
+    let (sink, metrics, request) = (FlakySink::default(), Metrics::new(), request());
+    let log = sink.log(OnFailure::Drop, &metrics);
+    let failure = FeatureMissing { row: 0 };
+    sink.broken.store(true, Ordering::Relaxed);
+    for _ in 0..3 {
+        log.open(&request).unwrap().close(Err(&failure)).unwrap();
+    }
+    sink.broken.store(false, Ordering::Relaxed);
+    log.open(&request).unwrap().close(Err(&failure)).unwrap();
+    assert_eq!(sink.sequences(), [1]);
+    assert_eq!(sink.n_probes.load(Ordering::Relaxed), 0);
+    let text = metrics.render();
+    assert!(text.contains("terrarium_audit_events_total 1"), "{text}");
+    assert!(text.contains("terrarium_audit_failures_total 3"), "{text}");
+}
+
+#[test]
+fn a_record_can_be_held_across_await_points() {
+    fn assert_send<T: Send>() {}
+    fn assert_shared<T: Send + Sync>() {}
+    assert_send::<AuditRecord<'_>>();
+    assert_shared::<AuditLog>();
+}
+
+#[test]
+fn trouble_is_logged_once_until_it_is_over() {
+    let written = Arc::new(Mutex::new(Vec::new()));
+    let writer = Arc::clone(&written);
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(move || LockedWriter(Arc::clone(&writer)))
+        .finish();
+    let (sink, metrics, request) = (FlakySink::default(), Metrics::new(), request());
+    let log = sink.log(OnFailure::Drop, &metrics);
+    tracing::subscriber::with_default(subscriber, || {
+        for broken in [true, true, true, false, false] {
+            sink.broken.store(broken, Ordering::Relaxed);
+            drop(log.open(&request).unwrap());
+        }
+    });
+    let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+    assert_eq!(
+        text.matches("audit events cannot be written").count(),
+        1,
+        "{text}"
+    );
+    assert_eq!(
+        text.matches("audit events can be written again").count(),
+        1,
+        "{text}"
+    );
+}
+
+struct LockedWriter(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for LockedWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Runs in a process of its own, in a directory of its own: tells the id of every answer, after it was recorded.
+#[test]
+#[ignore = "run by `a_killed_process_has_an_event_for_everything_that_it_answered`"]
+fn answers_until_it_is_killed() {
+    let log = AuditLog::start(&Config::default(), &Metrics::new()).unwrap();
+    let request = request();
+    for _ in 0..10_000 {
+        let record = log.open(&request).unwrap();
+        let prediction = prediction(record.id());
+        record.close(Ok(&prediction)).unwrap();
+        println!("answered {}", prediction.id);
+    }
+}
+
+#[test]
+fn a_killed_process_has_an_event_for_everything_that_it_answered() {
+    let directory = TempDir::new().unwrap();
+    let mut process = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--nocapture", "--exact"])
+        .arg("audit::tests::answers_until_it_is_killed")
+        .current_dir(directory.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    let mut answered: Vec<String> = lines.by_ref().take(1_000).map(Result::unwrap).collect();
+    process.kill().unwrap();
+    process.wait().unwrap();
+    answered.extend(lines.map(Result::unwrap));
+
+    let events = read::events(&directory.path().join("audit")).unwrap();
+    let ids: HashSet<String> = events
+        .map(|event| event.unwrap()["id"].as_str().unwrap().to_owned())
+        .collect();
+    // The last line may be cut off by the kill.
+    let answered: HashSet<String> = answered
+        .iter()
+        .filter_map(|line| line.strip_prefix("answered "))
+        .filter(|id| id.len() == Uuid::nil().to_string().len())
+        .map(str::to_owned)
+        .collect();
+    assert!(answered.len() > 900, "{} answers", answered.len());
+    assert!(answered.is_subset(&ids));
+}
+
+/// `cargo test --release --lib audit::tests::cost -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn cost_of_one_row_with_three_features() {
+    let fixture = Fixture::start();
+    let cells = Cells::List(vec![Cell::Int(1001)]);
+    let request = request_of(vec![column(ColumnPlace::Entities, "driver_id", cells)]);
+    let mut prediction = prediction(Uuid::nil());
+    let names = ["stats:conv_rate", "stats:acc_rate", "stats:avg_daily_trips"];
+    prediction.features.names = names.map(str::to_owned).into();
+    prediction.features.n_rows = 1;
+    prediction.features.cells.truncate(2);
+    prediction.features.cells.push(FeatureCell::not_found());
+    prediction.features.cells[2].event_timestamp = Some(Timestamp::now());
+    let n = 200_000;
+    for _ in 0..5 {
+        let start = Instant::now();
+        for _ in 0..n {
+            let record = fixture.log.open(&request).unwrap();
+            record.close(Ok(&prediction)).unwrap();
+        }
+        let each = start.elapsed() / n;
+        println!("{each:?} for one open and close");
+    }
+}

@@ -1,0 +1,307 @@
+//! `terrarium models`: list, show and check.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::output::Output;
+use super::{Failed, explain};
+use crate::app;
+use crate::config::{Config, Environment};
+use crate::error::Failure;
+use crate::http::models::{Loaded, Model, ModelList, Version, describe, describe_loaded};
+use crate::models::{self, ModelCatalog};
+use crate::predict::{Models, PlanBinder};
+use crate::telemetry::metrics::Metrics;
+use crate::types::names::{ModelRef, VersionSelector};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// List the registered models and what is served of them
+    List,
+    /// Show one model: versions, serving plan, outputs
+    Show {
+        /// `name`, `name@alias` or `name:version`
+        model: String,
+    },
+    /// Load models as the server would and say what keeps them from going live; exit code 1 if something does
+    Check {
+        /// `name`, `name@alias` or `name:version` [default: everything that would be served]
+        models: Vec<String>,
+    },
+}
+
+pub(super) async fn run(
+    command: Command,
+    config: Config,
+    environment: Environment,
+    output: Output,
+) -> Result<(), Failed> {
+    let bench = Bench::open(&config, &environment).await?;
+    match command {
+        Command::List => list(&bench.load_all(&config).await?, output),
+        Command::Show { model } => show(&bench.load_all(&config).await?, &model, output),
+        Command::Check { models } => check(&bench, &config, &models, output).await,
+    }
+}
+
+/// What models are loaded with, without a server.
+struct Bench {
+    runtime: crate::inference::Runtime,
+    binder: PlanBinder,
+}
+
+impl Bench {
+    async fn open(config: &Config, environment: &Environment) -> Result<Self, Failed> {
+        // Plans are compiled from the registry alone; the online store need not be there.
+        let features = app::open_feature_repo(&config.features, environment, false);
+        let features = features
+            .await
+            .map_err(|error| Failed::Start(error.to_string()))?;
+        let runtime = app::open_runtime(config, environment)
+            .map_err(|error| Failed::Start(error.to_string()))?;
+        let binder = PlanBinder::new(features, config.models.clone(), Arc::new(Metrics::new()));
+        Ok(Self { runtime, binder })
+    }
+
+    async fn load_all(&self, config: &Config) -> Result<Models, Failed> {
+        let catalog = ModelCatalog::loading();
+        let registry = config.registry.connect();
+        models::load_into(
+            &catalog,
+            &*registry,
+            &self.runtime,
+            &self.binder,
+            &config.serving,
+        )
+        .await
+        .map_err(|error| Failed::start(&error))?;
+        Ok(catalog)
+    }
+}
+
+fn list(catalog: &Models, output: Output) -> Result<(), Failed> {
+    let models: Vec<Model> = catalog
+        .models()
+        .iter()
+        .map(|model| describe(model))
+        .collect();
+    if output.is_json() {
+        return Ok(output.json(&ModelList { models })?);
+    }
+    let mut rows = Vec::new();
+    for model in &models {
+        if let Some(error) = &model.error {
+            rows.push(vec![
+                model.name.clone(),
+                "-".into(),
+                "failed".into(),
+                String::new(),
+                error.message.clone(),
+            ]);
+        }
+        for version in &model.versions {
+            let serves = model
+                .serving
+                .as_ref()
+                .is_some_and(|serving| serving.version == version.version);
+            let aliases = model
+                .aliases
+                .iter()
+                .filter(|(_, target)| **target == version.version);
+            rows.push(vec![
+                model.name.clone(),
+                version.version.clone(),
+                if serves && version.state == "loaded" {
+                    "serving".into()
+                } else {
+                    version.state.into()
+                },
+                aliases
+                    .map(|(alias, _)| alias.as_str())
+                    .collect::<Vec<_>>()
+                    .join(", "),
+                version
+                    .error
+                    .as_ref()
+                    .map_or_else(String::new, |error| error.message.clone()),
+            ]);
+        }
+    }
+    Ok(output.table(&["model", "version", "state", "aliases", "error"], &rows)?)
+}
+
+fn show(catalog: &Models, name: &str, output: Output) -> Result<(), Failed> {
+    let model =
+        crate::http::models::find(catalog, name).map_err(|error| Failed::command(&error))?;
+    if output.is_json() {
+        return Ok(output.json(&model)?);
+    }
+    for version in &model.versions {
+        show_version(&model.name, version, output)?;
+    }
+    Ok(())
+}
+
+fn show_version(name: &str, version: &Version, output: Output) -> Result<(), Failed> {
+    output.line(&format!("{name}:{} ({})", version.version, version.state))?;
+    if let Some(error) = &version.error {
+        output.line(&format!("  {}: {}", error.code, error.message))?;
+        if let Some(hint) = &error.hint {
+            output.line(&format!("  {hint}"))?;
+        }
+    }
+    match &version.loaded {
+        Some(loaded) => show_loaded(loaded, output),
+        None => Ok(()),
+    }
+}
+
+fn show_loaded(loaded: &Loaded, output: Output) -> Result<(), Failed> {
+    if !loaded.aliases.is_empty() {
+        output.line(&format!("  aliases: {}", loaded.aliases.join(", ")))?;
+    }
+    for entity in &loaded.plan.entities {
+        let views = entity.views.join(", ");
+        output.line(&format!(
+            "  entity {} ({}), for {views}",
+            entity.name, entity.value_type
+        ))?;
+    }
+    for column in &loaded.plan.columns {
+        let source = match &column.feature {
+            Some(feature) => format!("feature {feature}"),
+            None => column.source.to_owned(),
+        };
+        output.line(&format!(
+            "  input {} ({}) from {source}",
+            column.name, column.dtype
+        ))?;
+    }
+    for name in &loaded.plan.outputs {
+        output.line(&format!("  output {name}"))?;
+    }
+    Ok(())
+}
+
+/// The report on one version.
+#[derive(Serialize)]
+struct Report {
+    model: String,
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<Loaded>,
+}
+
+async fn check(
+    bench: &Bench,
+    config: &Config,
+    names: &[String],
+    output: Output,
+) -> Result<(), Failed> {
+    let references = match names {
+        [] => served(config).await?,
+        names => parse(names)?,
+    };
+    let registry = config.registry.connect();
+    let mut reports = Vec::new();
+    for reference in &references {
+        let checked = models::check_one(
+            &*registry,
+            &bench.runtime,
+            &bench.binder,
+            &config.serving,
+            reference,
+        )
+        .await;
+        reports.push(match checked {
+            Ok(version) => Report {
+                model: format!("{}:{}", version.name, version.version),
+                ok: true,
+                code: None,
+                problem: None,
+                version: Some(describe_loaded(&version)),
+            },
+            Err(error) => Report {
+                model: reference.to_string(),
+                ok: false,
+                code: Some(error.code()),
+                problem: Some(explain(&error)),
+                version: None,
+            },
+        });
+    }
+    print(&reports, output)?;
+    match reports.iter().filter(|report| !report.ok).count() {
+        0 => Ok(()),
+        n => Err(Failed::Command(Some(format!(
+            "{n} of {} versions would not go live",
+            reports.len()
+        )))),
+    }
+}
+
+fn print(reports: &[Report], output: Output) -> Result<(), Failed> {
+    if output.is_json() {
+        return Ok(output.json(&reports)?);
+    }
+    for report in reports {
+        match &report.problem {
+            None => output.line(&format!("{}: ok", report.model))?,
+            Some(problem) => output.line(&format!("{}: {problem}", report.model))?,
+        }
+        if let Some(version) = &report.version {
+            show_loaded(version, output)?;
+        }
+    }
+    Ok(())
+}
+
+fn parse(names: &[String]) -> Result<Vec<ModelRef>, Failed> {
+    names
+        .iter()
+        .map(|name| {
+            name.parse()
+                .map_err(|error| Failed::Start(format!("{error}")))
+        })
+        .collect()
+}
+
+/// What the server would load: the plain name of each model, and each alias.
+async fn served(config: &Config) -> Result<Vec<ModelRef>, Failed> {
+    let listings = config
+        .registry
+        .connect()
+        .list()
+        .await
+        .map_err(|error| Failed::start(&error))?;
+    let mut references = Vec::new();
+    for listing in listings {
+        let mut versions = Vec::new();
+        if let Ok(model) = &listing.model {
+            versions.extend(model.aliases.values().copied());
+            if !model.aliases.contains_key(&config.serving.alias) {
+                versions.extend(model.versions.keys().next_back().copied());
+            }
+        }
+        versions.sort_unstable();
+        versions.dedup();
+        if versions.is_empty() {
+            references.push(ModelRef {
+                name: listing.name.clone(),
+                version: VersionSelector::Serving,
+            });
+        }
+        for version in versions {
+            references.push(ModelRef {
+                name: listing.name.clone(),
+                version: VersionSelector::Version(version),
+            });
+        }
+    }
+    Ok(references)
+}

@@ -1,0 +1,343 @@
+//! Arrow columns to feature values, as Feast 0.67 converts them when it writes.
+//!
+//! A null is null, with two exceptions: a null UNIX_TIMESTAMP is stored as `i64::MIN`, and inside lists a null is zero, empty
+//! or false. NaN is null, but stays inside lists. Times are floored to whole seconds. Unlike Feast, which goes through pandas,
+//! integers beside a null keep all 64 bits.
+//! Not here: maps, structs and nested lists (`nested`).
+
+use arrow::array::{
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Int64Array, ListArray,
+};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{DataType, Float32Type, Float64Type, Int32Type, Int64Type, TimeUnit};
+use arrow::error::ArrowError;
+
+use super::nested;
+use crate::features::definitions::ValueType;
+use crate::types::value::{List, TextKind, Value};
+
+/// What Feast stores for a moment that is not there.
+const NULL_TIMESTAMP: i64 = i64::MIN;
+
+/// The column's values; `None` where nothing of this Arrow type can become the wanted one.
+pub(super) fn values(
+    array: &ArrayRef,
+    wanted: ValueType,
+) -> Result<Option<Vec<Value>>, ArrowError> {
+    use ValueType as T;
+    let values = match wanted {
+        T::Bytes
+        | T::String
+        | T::Int32
+        | T::Int64
+        | T::Double
+        | T::Float
+        | T::Bool
+        | T::UnixTimestamp => return scalars(array, wanted),
+        T::BytesList => lists(array, T::Bytes)?.map(as_lists),
+        T::StringList => lists(array, T::String)?.map(as_lists),
+        T::Int32List => lists(array, T::Int32)?.map(as_lists),
+        T::Int64List => lists(array, T::Int64)?.map(as_lists),
+        T::DoubleList => lists(array, T::Double)?.map(as_lists),
+        T::FloatList => lists(array, T::Float)?.map(as_lists),
+        T::BoolList => lists(array, T::Bool)?.map(as_lists),
+        T::UnixTimestampList => lists(array, T::UnixTimestamp)?.map(as_lists),
+        T::BytesSet => lists(array, T::Bytes)?.map(as_sets),
+        T::StringSet => lists(array, T::String)?.map(as_sets),
+        T::Int32Set => lists(array, T::Int32)?.map(as_sets),
+        T::Int64Set => lists(array, T::Int64)?.map(as_sets),
+        T::DoubleSet => lists(array, T::Double)?.map(as_sets),
+        T::FloatSet => lists(array, T::Float)?.map(as_sets),
+        T::BoolSet => lists(array, T::Bool)?.map(as_sets),
+        T::UnixTimestampSet => lists(array, T::UnixTimestamp)?.map(as_sets),
+        T::Json => texts(array, TextKind::Json)?,
+        T::Uuid => texts(array, TextKind::Uuid)?,
+        T::TimeUuid => texts(array, TextKind::TimeUuid)?,
+        T::Decimal => texts(array, TextKind::Decimal)?,
+        T::JsonList => text_lists(array, TextKind::Json)?,
+        T::UuidList => text_lists(array, TextKind::Uuid)?,
+        T::TimeUuidList => text_lists(array, TextKind::TimeUuid)?,
+        T::DecimalList => text_lists(array, TextKind::Decimal)?,
+        T::UuidSet => text_lists(array, TextKind::Uuid)?.map(text_sets),
+        T::TimeUuidSet => text_lists(array, TextKind::TimeUuid)?.map(text_sets),
+        T::DecimalSet => text_lists(array, TextKind::Decimal)?.map(text_sets),
+        T::Map => nested::maps(array, Value::Map)?,
+        T::Struct => nested::maps(array, Value::Struct)?,
+        T::MapList => nested::map_lists(array, Value::MapList)?,
+        T::StructList => nested::map_lists(array, Value::StructList)?,
+        T::ValueList => nested::value_lists(array, Value::Values)?,
+        T::ValueSet => nested::value_lists(array, Value::ValueSet)?,
+        T::Invalid | T::Null | T::ScalarMap | T::ZonedTimestamp => None,
+    };
+    Ok(values)
+}
+
+fn scalars(array: &ArrayRef, wanted: ValueType) -> Result<Option<Vec<Value>>, ArrowError> {
+    let Some(array) = canonical(array, wanted)? else {
+        return Ok(None);
+    };
+    let list = items(&array, wanted);
+    let mut values = split(list);
+    for (row, value) in values.iter_mut().enumerate() {
+        let is_nan = match value {
+            Value::Double(number) => number.is_nan(),
+            Value::Float(number) => number.is_nan(),
+            _ => false,
+        };
+        let is_null = array.is_null(row) && wanted != ValueType::UnixTimestamp;
+        if is_null || is_nan {
+            *value = Value::Null;
+        }
+    }
+    Ok(Some(values))
+}
+
+/// The items of a list, each a value of its own.
+fn split(list: List) -> Vec<Value> {
+    match list {
+        List::Bytes(items) => items.into_iter().map(Value::Bytes).collect(),
+        List::String(items) => items.into_iter().map(Value::String).collect(),
+        List::Int32(items) => items.into_iter().map(Value::Int32).collect(),
+        List::Int64(items) => items.into_iter().map(Value::Int64).collect(),
+        List::Double(items) => items.into_iter().map(Value::Double).collect(),
+        List::Float(items) => items.into_iter().map(Value::Float).collect(),
+        List::Bool(items) => items.into_iter().map(Value::Bool).collect(),
+        List::UnixTimestamp(items) => items.into_iter().map(Value::UnixTimestamp).collect(),
+    }
+}
+
+/// A column in the one Arrow type that `items` reads for `wanted`. Numbers that do not fit are an error.
+fn canonical(array: &ArrayRef, wanted: ValueType) -> Result<Option<ArrayRef>, ArrowError> {
+    let target = match wanted {
+        ValueType::Bytes => DataType::Binary,
+        ValueType::String => DataType::Utf8,
+        ValueType::Int32 => DataType::Int32,
+        ValueType::Int64 => DataType::Int64,
+        ValueType::Double => DataType::Float64,
+        ValueType::Float => DataType::Float32,
+        ValueType::Bool => DataType::Boolean,
+        ValueType::UnixTimestamp => return seconds(array),
+        _ => return Ok(None),
+    };
+    let from_float = array.data_type().is_floating() && target.is_integer();
+    if from_float {
+        return cast(&whole(array)?, &target);
+    }
+    cast(array, &target)
+}
+
+/// Strict, and `None` where Arrow knows no way at all or the way is from or to a nested type.
+pub(super) fn cast(array: &ArrayRef, target: &DataType) -> Result<Option<ArrayRef>, ArrowError> {
+    let from = array.data_type();
+    if from.is_nested() != target.is_nested() || !arrow::compute::can_cast_types(from, target) {
+        return Ok(None);
+    }
+    let strict = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
+    cast_with_options(array, target, &strict).map(Some)
+}
+
+/// Floating point that stands for integers, as pandas makes of a column with nulls: NaN is null, fractions are cut off.
+fn whole(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    let Some(doubles) = cast(array, &DataType::Float64)? else {
+        return Ok(array.clone());
+    };
+    let doubles = doubles.as_primitive::<Float64Type>();
+    let mut whole = Vec::with_capacity(doubles.len());
+    for double in doubles {
+        whole.push(match double {
+            Some(double) if !double.is_nan() => Some(integer(double)?),
+            _ => None,
+        });
+    }
+    Ok(std::sync::Arc::new(Int64Array::from(whole)))
+}
+
+fn integer(double: f64) -> Result<i64, ArrowError> {
+    // Both bounds are exact in floating point.
+    if (-(2f64.powi(63))..2f64.powi(63)).contains(&double) {
+        return Ok(double as i64);
+    }
+    Err(ArrowError::CastError(format!(
+        "{double} does not fit 64 bits"
+    )))
+}
+
+/// Times as whole seconds since the epoch; integers count as seconds already.
+fn seconds(array: &ArrayRef) -> Result<Option<ArrayRef>, ArrowError> {
+    let per_second = match array.data_type() {
+        DataType::Timestamp(unit, _) => match unit {
+            TimeUnit::Second => 1,
+            TimeUnit::Millisecond => 1_000,
+            TimeUnit::Microsecond => 1_000_000,
+            TimeUnit::Nanosecond => 1_000_000_000,
+        },
+        DataType::Date32 | DataType::Date64 => {
+            let Some(days) = cast(array, &DataType::Timestamp(TimeUnit::Second, None))? else {
+                return Ok(None);
+            };
+            return cast(&days, &DataType::Int64);
+        }
+        from if from.is_integer() => 1,
+        from if from.is_floating() => return whole(array).map(Some),
+        _ => return Ok(None),
+    };
+    let Some(ticks) = cast(array, &DataType::Int64)? else {
+        return Ok(None);
+    };
+    let ticks = ticks.as_primitive::<Int64Type>();
+    let seconds: Int64Array = ticks.unary(|tick: i64| tick.div_euclid(per_second));
+    Ok(Some(std::sync::Arc::new(seconds)))
+}
+
+/// All items of a canonical column; nulls are zero, empty or false.
+fn items(array: &ArrayRef, scalar: ValueType) -> List {
+    match scalar {
+        ValueType::Bytes => {
+            let items = array.as_binary::<i32>().iter();
+            List::Bytes(
+                items
+                    .map(|item| item.unwrap_or_default().to_vec())
+                    .collect(),
+            )
+        }
+        ValueType::Int32 => List::Int32(numbers::<Int32Type>(array, 0)),
+        ValueType::Int64 => List::Int64(numbers::<Int64Type>(array, 0)),
+        ValueType::Double => List::Double(numbers::<Float64Type>(array, 0.0)),
+        ValueType::Float => List::Float(numbers::<Float32Type>(array, 0.0)),
+        ValueType::Bool => {
+            let items: &BooleanArray = array.as_boolean();
+            List::Bool(items.iter().map(|item| item.unwrap_or_default()).collect())
+        }
+        ValueType::UnixTimestamp => {
+            List::UnixTimestamp(numbers::<Int64Type>(array, NULL_TIMESTAMP))
+        }
+        _ => {
+            let items = array.as_string::<i32>().iter();
+            List::String(
+                items
+                    .map(|item| item.unwrap_or_default().to_owned())
+                    .collect(),
+            )
+        }
+    }
+}
+
+fn numbers<T: ArrowPrimitiveType>(array: &ArrayRef, null: T::Native) -> Vec<T::Native> {
+    let items = array.as_primitive::<T>().iter();
+    items.map(|item| item.unwrap_or(null)).collect()
+}
+
+/// The lists of a list column, item by item in canonical form; `None` for a null list.
+fn lists(array: &ArrayRef, scalar: ValueType) -> Result<Option<Vec<Option<List>>>, ArrowError> {
+    let Some(lists) = as_list_array(array)? else {
+        return Ok(None);
+    };
+    let Some(all) = canonical(lists.values(), scalar)? else {
+        return Ok(None);
+    };
+    let each = spans(&lists)
+        .map(|span| span.map(|(start, length)| items(&all.slice(start, length), scalar)));
+    Ok(Some(each.collect()))
+}
+
+/// Start and length of every list among the items; `None` for a null list.
+pub(super) fn spans(lists: &ListArray) -> impl Iterator<Item = Option<(usize, usize)>> {
+    let offsets = lists.value_offsets();
+    (0..lists.len()).map(move |row| {
+        let start = usize::try_from(offsets[row]).unwrap_or(0);
+        let end = usize::try_from(offsets[row + 1]).unwrap_or(0);
+        lists.is_valid(row).then_some((start, end - start))
+    })
+}
+
+/// Any kind of Arrow list as the plain one.
+pub(super) fn as_list_array(array: &ArrayRef) -> Result<Option<ListArray>, ArrowError> {
+    let item = match array.data_type() {
+        DataType::List(_) => return Ok(Some(array.as_list::<i32>().clone())),
+        DataType::LargeList(item) | DataType::FixedSizeList(item, _) => item.clone(),
+        _ => return Ok(None),
+    };
+    let plain = cast(array, &DataType::List(item))?;
+    Ok(plain.map(|array| array.as_list::<i32>().clone()))
+}
+
+fn as_lists(lists: Vec<Option<List>>) -> Vec<Value> {
+    let value = |list: Option<List>| list.map_or(Value::Null, Value::List);
+    lists.into_iter().map(value).collect()
+}
+
+fn as_sets(lists: Vec<Option<List>>) -> Vec<Value> {
+    let value = |list: Option<List>| match list {
+        None => Value::Null,
+        Some(List::Bytes(items)) => Value::Set(List::Bytes(unique(items))),
+        Some(List::String(items)) => Value::Set(List::String(unique(items))),
+        Some(List::Int32(items)) => Value::Set(List::Int32(unique(items))),
+        Some(List::Int64(items)) => Value::Set(List::Int64(unique(items))),
+        Some(List::Double(items)) => Value::Set(List::Double(unique(items))),
+        Some(List::Float(items)) => Value::Set(List::Float(unique(items))),
+        Some(List::Bool(items)) => Value::Set(List::Bool(unique(items))),
+        Some(List::UnixTimestamp(items)) => Value::Set(List::UnixTimestamp(unique(items))),
+    };
+    lists.into_iter().map(value).collect()
+}
+
+/// The first of equal items, in order.
+fn unique<T: PartialEq>(items: Vec<T>) -> Vec<T> {
+    let mut kept: Vec<T> = Vec::with_capacity(items.len());
+    for item in items {
+        if !kept.contains(&item) {
+            kept.push(item);
+        }
+    }
+    kept
+}
+
+fn texts(array: &ArrayRef, kind: TextKind) -> Result<Option<Vec<Value>>, ArrowError> {
+    let Some(array) = cast(array, &DataType::Utf8)? else {
+        return Ok(None);
+    };
+    let mut values = Vec::with_capacity(array.len());
+    for text in array.as_string::<i32>() {
+        values.push(match text {
+            None => Value::Null,
+            Some(text) => Value::Text(kind, checked(text, kind)?),
+        });
+    }
+    Ok(Some(values))
+}
+
+fn text_lists(array: &ArrayRef, kind: TextKind) -> Result<Option<Vec<Value>>, ArrowError> {
+    let Some(lists) = lists(array, ValueType::String)? else {
+        return Ok(None);
+    };
+    let mut values = Vec::with_capacity(lists.len());
+    for list in lists {
+        let Some(List::String(texts)) = list else {
+            values.push(Value::Null);
+            continue;
+        };
+        let texts: Result<_, _> = texts.iter().map(|text| checked(text, kind)).collect();
+        values.push(Value::TextList(kind, texts?));
+    }
+    Ok(Some(values))
+}
+
+fn text_sets(values: Vec<Value>) -> Vec<Value> {
+    let set = |value| match value {
+        Value::TextList(kind, texts) => Value::TextSet(kind, unique(texts)),
+        other => other,
+    };
+    values.into_iter().map(set).collect()
+}
+
+/// JSON must parse; it is stored as it stands.
+fn checked(text: &str, kind: TextKind) -> Result<String, ArrowError> {
+    if kind == TextKind::Json {
+        serde_json::from_str::<serde::de::IgnoredAny>(text)
+            .map_err(|error| ArrowError::ParseError(format!("not JSON: {error}")))?;
+    }
+    Ok(text.to_owned())
+}

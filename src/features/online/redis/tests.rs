@@ -1,0 +1,634 @@
+use std::collections::BTreeMap;
+
+use redis::Value as Reply;
+use serde_json::Value as Json;
+
+use super::super::contract::view;
+use super::super::{StoredRows, StoredValue};
+use super::*;
+use crate::features::codec;
+use crate::features::key::{KeyLayout, KeyValue, KeyVersion};
+use crate::features::registry::Registry;
+use crate::features::repo::Problem;
+use crate::features::testing::{bytes_of, fixture, hex, recorded, unhex};
+use crate::types::timestamp::Timestamp;
+
+fn config(text: &str) -> Config {
+    match Config::parse(text, &mut Vec::new()) {
+        Ok(config) => config,
+        Err(_) => panic!("{text} is a connection string"),
+    }
+}
+
+#[test]
+fn connection_strings_read_as_in_feast() {
+    for (text, place) in [
+        ("localhost:6379", "localhost:6379"),
+        ("10.0.0.1:7000,db=3", "10.0.0.1:7000/3"),
+        (
+            "db=0,redis.example:6380,password=p=q,username=u",
+            "redis.example:6380",
+        ),
+        ("a:1,ssl=false,socket_timeout=3", "a:1"),
+        ("password=x", "localhost:6379"),
+    ] {
+        assert_eq!(config(text).place(), place, "{text}");
+    }
+    let info = config("a:1,username=u,password=12=3,db=4")
+        .connection_info()
+        .unwrap();
+    let login = info.redis_settings();
+    assert_eq!(
+        (login.username(), login.password(), login.db()),
+        (Some("u"), Some("12=3"), 4)
+    );
+    let quoted = config("a:1,password=\"p w\"").connection_info().unwrap();
+    assert_eq!(quoted.redis_settings().password(), Some("p w"));
+}
+
+#[test]
+fn what_a_connection_string_cannot_say_is_refused() {
+    for (text, part) in [
+        ("localhost", "must begin with `host:port`"),
+        ("", "must begin with `host:port`"),
+        ("::1:6379", "must begin with `host:port`"),
+        ("a:x", "must begin with `host:port`"),
+        ("a:1,db=x", "`db` of"),
+        ("a:1,ssl=true", "`ssl` of"),
+        ("a:1,ssl=False", "`ssl` of"),
+    ] {
+        let message = match Config::parse(text, &mut Vec::new()) {
+            Err(Problem::Invalid(message) | Problem::Unsupported(message)) => message,
+            _ => panic!("{text} is no connection string for us"),
+        };
+        assert!(message.contains(part), "{message}");
+        assert!(
+            !message.contains("localhost,"),
+            "nothing of the string is echoed"
+        );
+    }
+}
+
+/// The recorded hashes: key to field to value.
+fn recorded_hashes(name: &str) -> BTreeMap<Vec<u8>, BTreeMap<Vec<u8>, Vec<u8>>> {
+    let of = |json: &Json, key: &str| unhex(json[key].as_str().unwrap());
+    let mut hashes = BTreeMap::new();
+    for hash in recorded(name)["keys"].as_array().unwrap() {
+        let fields = hash["fields"].as_array().unwrap().iter();
+        let fields = fields
+            .map(|field| (of(field, "field_hex"), of(field, "value_hex")))
+            .collect();
+        hashes.insert(of(hash, "key_hex"), fields);
+    }
+    hashes
+}
+
+/// What Redis would reply to a group's `HMGET`.
+fn reply(
+    lookup: &RedisLookup,
+    key: &[u8],
+    hashes: &BTreeMap<Vec<u8>, BTreeMap<Vec<u8>, Vec<u8>>>,
+) -> Reply {
+    let command = lookup.command(0, key);
+    let mut arguments = Vec::new();
+    for argument in command.args_iter() {
+        match argument {
+            redis::Arg::Simple(bytes) => arguments.push(bytes.to_vec()),
+            _ => panic!("HMGET has no cursor"),
+        }
+    }
+    assert_eq!(arguments[0], b"HMGET");
+    let hash = hashes.get(&arguments[1]);
+    let field = |field: &Vec<u8>| match hash.and_then(|hash| hash.get(field)) {
+        Some(value) => Reply::BulkString(value.clone()),
+        None => Reply::Nil,
+    };
+    Reply::Array(arguments[2..].iter().map(field).collect())
+}
+
+fn lookup(views: Vec<StoredView>) -> RedisLookup {
+    let store = connect(&config("nowhere:1"), "ride_ops");
+    let groups = [KeyGroup { views }];
+    RedisLookup::new(store.reads.clone(), &store.store, &store.project, &groups)
+}
+
+/// Reads every row of the SQLite dump, which holds the same materialization, from recorded hashes.
+fn compare(dump: &str, version: KeyVersion, tables: &[&str]) -> usize {
+    let hashes = recorded_hashes(dump);
+    let mut n_values = 0;
+    for (table, rows) in recorded("sqlite_dump.json").as_object().unwrap() {
+        let name = table.strip_prefix("ride_ops_").unwrap();
+        if !tables.is_empty() && !tables.contains(&name) {
+            continue;
+        }
+        for json in rows["rows"].as_array().unwrap() {
+            let feature = json["feature_name"].as_str().unwrap();
+            let key = rekeyed(&bytes_of(&json["entity_key"]), version);
+            let lookup = lookup(vec![view(name, &[feature])]);
+            let mut answer = StoredRows::new();
+            lookup
+                .decode(0, reply(&lookup, &key, &hashes), &mut answer)
+                .unwrap();
+            let stored = answer.pop().flatten().unwrap();
+            let mut bytes = Vec::new();
+            codec::encode(&stored.value, &mut bytes);
+            let wanted = bytes_of(&json["value"]);
+            if !matches!(feature, "m" | "ml") {
+                assert_eq!(hex(&bytes), hex(&wanted), "{name}:{feature}");
+            }
+            assert_eq!(
+                bytes.len(),
+                wanted.len(),
+                "{name}:{feature}, entries in any order"
+            );
+            assert_eq!(
+                stored.event_timestamp.as_seconds(),
+                json["event_ts"].as_i64().unwrap()
+            );
+            n_values += 1;
+        }
+    }
+    n_values
+}
+
+/// A version 3 key as one of `version`: version 2 lacks the count and the lengths of names.
+fn rekeyed(key: &[u8], version: KeyVersion) -> Vec<u8> {
+    if version == KeyVersion::V3 {
+        return key.to_vec();
+    }
+    let number = |at: usize| u32::from_le_bytes(key[at..at + 4].try_into().unwrap()) as usize;
+    let mut at = 4;
+    let mut shorter = Vec::new();
+    for _ in 0..number(0) {
+        let length = number(at + 4);
+        shorter.extend_from_slice(&key[at..at + 4]);
+        shorter.extend_from_slice(&key[at + 8..at + 8 + length]);
+        at += 8 + length;
+    }
+    shorter.extend_from_slice(&key[at..]);
+    shorter
+}
+
+#[test]
+fn every_recorded_hash_of_version_3_reads_like_the_sqlite_store() {
+    assert!(compare("redis_v3.json", KeyVersion::V3, &[]) > 100);
+}
+
+#[test]
+fn every_recorded_hash_of_version_2_reads_like_the_sqlite_store() {
+    let recorded = recorded("redis_v2.json");
+    let views = recorded["views"].as_array().unwrap().iter();
+    let views: Vec<&str> = views.map(|view| view.as_str().unwrap()).collect();
+    assert!(compare("redis_v2.json", KeyVersion::V2, &views) > 10);
+}
+
+#[test]
+fn every_recorded_key_is_the_one_that_we_build() {
+    for (dump, version) in [
+        ("redis_v3.json", KeyVersion::V3),
+        ("redis_v2.json", KeyVersion::V2),
+    ] {
+        for hash in recorded(dump)["keys"].as_array().unwrap() {
+            let Some(decoded) = hash["decoded_key"].as_object() else {
+                continue;
+            };
+            let names: Vec<&str> = decoded["join_keys"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|n| n.as_str().unwrap())
+                .collect();
+            let values: Vec<KeyValue> = decoded["values"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(key_value)
+                .collect();
+            let mut key = Vec::new();
+            KeyLayout::new(version, &names).encode(|i| &values[i], &mut key);
+            key.extend_from_slice(decoded["project"].as_str().unwrap().as_bytes());
+            assert_eq!(hex(&key), hash["key_hex"]);
+        }
+    }
+}
+
+fn key_value(json: &Json) -> KeyValue {
+    let (field, value) = json.as_object().unwrap().iter().next().unwrap();
+    match field.as_str() {
+        "int64_val" => KeyValue::Int64(value.as_i64().unwrap()),
+        "int32_val" => KeyValue::Int32(value.as_i64().unwrap().try_into().unwrap()),
+        "unix_timestamp_val" => KeyValue::UnixTimestamp(value.as_i64().unwrap()),
+        "bytes_val" => KeyValue::Bytes(bytes_of(value)),
+        _ => KeyValue::String(value.as_str().unwrap().to_owned()),
+    }
+}
+
+#[test]
+fn every_field_name_of_the_registry_is_in_the_recorded_hashes() {
+    let registry = Registry::load(&fixture("repo/registry.db"), "ride_ops").unwrap();
+    let hashes = recorded_hashes("redis_v3.json");
+    let fields: Vec<&Vec<u8>> = hashes.values().flat_map(BTreeMap::keys).collect();
+    for view in registry.feature_views.iter().filter(|view| view.online) {
+        for feature in &view.features {
+            let field = feature_field(&view.name, &feature.name).to_vec();
+            assert!(fields.contains(&&field), "{}:{}", view.name, feature.name);
+        }
+        assert!(
+            fields.contains(&&timestamp_field(&view.name)),
+            "{}",
+            view.name
+        );
+    }
+}
+
+#[test]
+fn without_a_timestamp_nothing_is_found_and_the_epoch_is_one() {
+    let lookup = lookup(vec![view("v", &["a", "b"]), view("w", &["a"])]);
+    let bytes = |hex: &str| Reply::BulkString(unhex(hex));
+    let replies = vec![
+        bytes("2001"),
+        Reply::Nil,
+        bytes("2002"),
+        Reply::Nil,
+        bytes(""),
+    ];
+    let mut answer = StoredRows::new();
+    lookup
+        .decode(0, Reply::Array(replies), &mut answer)
+        .unwrap();
+    let stored = StoredValue {
+        value: crate::types::value::Value::Int64(2),
+        event_timestamp: Timestamp::EPOCH,
+    };
+    assert_eq!(answer, [None, None, Some(stored)]);
+}
+
+#[test]
+fn a_reply_of_another_shape_is_refused() {
+    let lookup = lookup(vec![view("v", &["a"])]);
+    for reply in [
+        Reply::Nil,
+        Reply::Array(vec![Reply::Nil]),
+        Reply::Array(vec![Reply::Int(1), Reply::BulkString(vec![])]),
+        Reply::Array(vec![Reply::Nil, Reply::Int(1)]),
+    ] {
+        let error = lookup.decode(0, reply, &mut StoredRows::new()).unwrap_err();
+        assert!(matches!(error, Error::Refused { .. }), "{error}");
+    }
+    let replies = vec![Reply::BulkString(unhex("12ff")), Reply::BulkString(vec![])];
+    let error = lookup
+        .decode(0, Reply::Array(replies), &mut StoredRows::new())
+        .unwrap_err();
+    assert!(error.to_string().contains("`v:a`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_dead_redis_is_dialled_again_only_after_a_pause() {
+    // A port that nobody listens on, because its listener is closed again.
+    let port = {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    let store = connect(&config(&format!("127.0.0.1:{port}")), "p");
+    let started = std::time::Instant::now();
+    for _ in 0..200 {
+        let error = store
+            .ping(super::super::contract::soon())
+            .await
+            .unwrap_err();
+        assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+        assert!(!error.to_string().contains("refused: "), "{error}");
+    }
+    assert!(started.elapsed() < std::time::Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn callers_wait_for_one_dial_no_longer_than_their_deadline() {
+    // It accepts, and never says a word.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let store = connect(&config(&format!("127.0.0.1:{port},password=x")), "p");
+    let deadline = Deadline::after(std::time::Duration::from_millis(50));
+    let pings = (0..20).map(|_| store.ping(deadline));
+    for outcome in futures::future::join_all(pings).await {
+        assert!(matches!(outcome.unwrap_err(), Error::Timeout { .. }));
+    }
+    let accepted = futures::FutureExt::now_or_never(listener.accept());
+    assert!(accepted.is_some_and(|accepted| accepted.is_ok()));
+    let second = futures::FutureExt::now_or_never(listener.accept());
+    assert!(second.is_none(), "twenty callers shared one dial");
+}
+
+#[cfg(feature = "test-services")]
+mod services {
+    use super::super::super::contract::{self, OldRows, keys, row, soon};
+    use super::*;
+    use crate::types::value::Value;
+
+    /// A store under a project of its own, and how to clean up after it.
+    struct Served {
+        config: Config,
+        project: String,
+    }
+
+    impl Served {
+        fn new(options: &str) -> Self {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "where the test's Redis is, is not configuration"
+            )]
+            let place = std::env::var("TERRARIUM_REDIS").unwrap();
+            Self {
+                config: config(&format!("{place}{options}")),
+                project: format!("test{}", uuid::Uuid::now_v7().simple()),
+            }
+        }
+
+        fn store(&self) -> RedisStore {
+            connect(&self.config, &self.project)
+        }
+
+        async fn connection(&self) -> redis::aio::MultiplexedConnection {
+            let client = redis::Client::open(self.config.connection_info().unwrap()).unwrap();
+            client.get_multiplexed_async_connection().await.unwrap()
+        }
+
+        /// The store's keys, without the project.
+        async fn keys(&self) -> Vec<Vec<u8>> {
+            let mut connection = self.connection().await;
+            let pattern = format!("*{}", self.project);
+            let keys: Vec<Vec<u8>> = redis::cmd("KEYS")
+                .arg(pattern)
+                .query_async(&mut connection)
+                .await
+                .unwrap();
+            let length = self.project.len();
+            keys.into_iter()
+                .map(|key| key[..key.len() - length].to_vec())
+                .collect()
+        }
+
+        fn key(&self, key: &[u8]) -> Vec<u8> {
+            [key, self.project.as_bytes()].concat()
+        }
+
+        async fn clean_up(&self) {
+            let mut connection = self.connection().await;
+            for key in self.keys().await {
+                let key = self.key(&key);
+                let _: i64 = redis::cmd("DEL")
+                    .arg(key)
+                    .query_async(&mut connection)
+                    .await
+                    .unwrap();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn redis_keeps_the_contract() {
+        let served = Served::new("");
+        contract::run(Arc::new(served.store()), OldRows::PassOver).await;
+        served.clean_up().await;
+    }
+
+    #[tokio::test]
+    async fn what_we_write_is_what_feast_writes() {
+        let served = Served::new("");
+        let store = served.store();
+        let registry = Registry::load(&fixture("repo/registry.db"), "ride_ops").unwrap();
+        let hashes = recorded_hashes("redis_v3.json");
+        for view in registry.feature_views.iter().filter(|view| view.online) {
+            let names: Vec<&str> = view
+                .features
+                .iter()
+                .map(|field| field.name.as_str())
+                .collect();
+            let stored = contract::view(&view.name, &names);
+            let mut rows = Vec::new();
+            for (key, fields) in &hashes {
+                let Some(timestamp) = fields.get(&timestamp_field(&view.name)) else {
+                    continue;
+                };
+                let value = |name: &&str| {
+                    codec::decode(&fields[&feature_field(&view.name, name)[..]]).unwrap()
+                };
+                let key = key.strip_suffix(b"ride_ops").unwrap();
+                let mut row = row(key, 0, names.iter().map(value).collect());
+                row.event_timestamp = codec::decode_timestamp(timestamp).unwrap();
+                rows.push(row);
+            }
+            assert_eq!(store.write(&stored, &rows).await.unwrap(), rows.len());
+        }
+        let mut connection = served.connection().await;
+        for (key, fields) in &hashes {
+            let key = served.key(key.strip_suffix(b"ride_ops").unwrap());
+            let ours: BTreeMap<Vec<u8>, Vec<u8>> = redis::cmd("HGETALL")
+                .arg(key)
+                .query_async(&mut connection)
+                .await
+                .unwrap();
+            // The on-demand view is written by Feast only.
+            let mut fields = fields.clone();
+            fields.retain(|field, _| ours.contains_key(field) || !is_on_demand(field));
+            assert_eq!(ours, fields);
+        }
+        served.clean_up().await;
+    }
+
+    fn is_on_demand(field: &[u8]) -> bool {
+        let own =
+            ["store_no", "rev_per_visit"].map(|name| feature_field("rev_written", name).to_vec());
+        own.iter().any(|own| own == field) || field == timestamp_field("rev_written")
+    }
+
+    #[tokio::test]
+    async fn hashes_that_feast_wrote_are_read() {
+        let served = Served::new("");
+        let mut connection = served.connection().await;
+        let mut n_hashes = 0;
+        for (key, fields) in recorded_hashes("redis_v3.json") {
+            let key = served.key(key.strip_suffix(b"ride_ops").unwrap());
+            let mut command = redis::cmd("HSET");
+            command.arg(key);
+            for (field, value) in &fields {
+                command.arg(field.as_slice()).arg(value.as_slice());
+            }
+            let _: i64 = command.query_async(&mut connection).await.unwrap();
+            n_hashes += 1;
+        }
+        assert_eq!(served.keys().await.len(), n_hashes);
+        let store = served.store();
+        for (table, rows) in recorded("sqlite_dump.json").as_object().unwrap() {
+            let name = table.strip_prefix("ride_ops_").unwrap();
+            for json in rows["rows"].as_array().unwrap() {
+                let feature = json["feature_name"].as_str().unwrap();
+                let group = KeyGroup {
+                    views: vec![view(name, &[feature])],
+                };
+                let key = bytes_of(&json["entity_key"]);
+                let answer = store
+                    .prepare(&[group])
+                    .read(&[keys(&[&key])], soon())
+                    .await
+                    .unwrap();
+                let stored = answer[0][0].as_ref().unwrap();
+                let mut bytes = Vec::new();
+                codec::encode(&stored.value, &mut bytes);
+                assert_eq!(
+                    bytes.len(),
+                    bytes_of(&json["value"]).len(),
+                    "{name}:{feature}"
+                );
+                assert_eq!(
+                    stored.event_timestamp.as_seconds(),
+                    json["event_ts"].as_i64().unwrap()
+                );
+            }
+        }
+        served.clean_up().await;
+    }
+
+    #[tokio::test]
+    async fn a_hash_expires_when_keys_have_a_time_to_live() {
+        let mut served = Served::new("");
+        served.config.key_ttl_seconds = 60;
+        let store = served.store();
+        let view = view("v", &["a"]);
+        store
+            .write(&view, &[row(b"k", 10, vec![Value::Int64(1)])])
+            .await
+            .unwrap();
+        let mut connection = served.connection().await;
+        let mut ttl = redis::cmd("TTL");
+        ttl.arg(served.key(b"k"));
+        let left: i64 = ttl.query_async(&mut connection).await.unwrap();
+        assert!((1..=60).contains(&left), "{left}");
+        let mut persist = redis::cmd("PERSIST");
+        let _: i64 = persist
+            .arg(served.key(b"k"))
+            .query_async(&mut connection)
+            .await
+            .unwrap();
+        store
+            .write(&view, &[row(b"k", 9, vec![Value::Int64(2)])])
+            .await
+            .unwrap();
+        let left: i64 = ttl.query_async(&mut connection).await.unwrap();
+        assert_eq!(left, -1, "a row that is passed over does not refresh it");
+        served.clean_up().await;
+    }
+
+    #[tokio::test]
+    async fn without_deduplication_older_rows_replace_newer_ones() {
+        let mut served = Served::new("");
+        served.config.skip_dedup = true;
+        let store = served.store();
+        let view = view("v", &["a"]);
+        let rows = [
+            row(b"k", 10, vec![Value::Int64(1)]),
+            row(b"k", 5, vec![Value::Int64(2)]),
+        ];
+        assert_eq!(store.write(&view, &rows).await.unwrap(), 2);
+        let group = KeyGroup { views: vec![view] };
+        let answer = store
+            .prepare(&[group])
+            .read(&[keys(&[b"k"])], soon())
+            .await
+            .unwrap();
+        assert_eq!(answer[0][0].as_ref().unwrap().value, Value::Int64(2));
+        served.clean_up().await;
+    }
+
+    #[tokio::test]
+    async fn of_concurrent_writers_the_newest_row_stays() {
+        let served = Served::new("");
+        let view = view("v", &["a"]);
+        let stores: Vec<RedisStore> = (0..8).map(|_| served.store()).collect();
+        let writers = (0..64).map(|i: i64| {
+            let (store, view) = (&stores[(i % 8) as usize], &view);
+            // In an order that is neither rising nor falling.
+            let seconds = 1 + (i * 37) % 64;
+            async move {
+                store
+                    .write(view, &[row(b"k", seconds, vec![Value::Int64(seconds)])])
+                    .await
+            }
+        });
+        for outcome in futures::future::join_all(writers).await {
+            outcome.unwrap();
+        }
+        let group = KeyGroup {
+            views: vec![view.clone()],
+        };
+        let answer = stores[0]
+            .prepare(&[group])
+            .read(&[keys(&[b"k"])], soon())
+            .await
+            .unwrap();
+        assert_eq!(answer[0][0].as_ref().unwrap().value, Value::Int64(64));
+        served.clean_up().await;
+    }
+
+    #[tokio::test]
+    async fn a_wide_row_is_written_and_read() {
+        let served = Served::new("");
+        let store = served.store();
+        let names: Vec<String> = (0..5_000).map(|i| format!("f{i}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let view = view("wide", &names);
+        let values: Vec<Value> = (0..5_000).map(Value::Int64).collect();
+        store
+            .write(&view, &[row(b"k", 1, values.clone())])
+            .await
+            .unwrap();
+        let group = KeyGroup { views: vec![view] };
+        let answer = store
+            .prepare(&[group])
+            .read(&[keys(&[b"k"])], soon())
+            .await
+            .unwrap();
+        let read: Vec<Value> = answer[0]
+            .iter()
+            .map(|cell| cell.clone().unwrap().value)
+            .collect();
+        assert_eq!(read, values);
+        served.clean_up().await;
+    }
+
+    #[tokio::test]
+    async fn a_dropped_connection_is_made_anew_within_the_request() {
+        let served = Served::new("");
+        let store = served.store();
+        store.ping(soon()).await.unwrap();
+        for _ in 0..3 {
+            let mut id = redis::cmd("CLIENT");
+            let id = store.reads.one(id.arg("ID"), soon()).await.unwrap();
+            let Reply::Int(id) = id else { panic!("{id:?}") };
+            let mut kill = redis::cmd("CLIENT");
+            kill.arg("KILL").arg("ID").arg(id);
+            let _: i64 = kill
+                .query_async(&mut served.connection().await)
+                .await
+                .unwrap();
+            store.ping(soon()).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refused_login_is_told_without_the_password() {
+        let served = Served::new(",username=nobody,password=sesame");
+        let error = served.store().ping(soon()).await.unwrap_err();
+        let mut text = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            text.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        assert!(!text.contains("sesame"), "{text}");
+        assert!(
+            text.contains("WRONGPASS") || text.to_lowercase().contains("authentication"),
+            "{text}"
+        );
+    }
+}

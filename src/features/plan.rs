@@ -1,0 +1,437 @@
+//! Compiling a selection of features into a plan: everything about a read that does not depend on the request.
+//!
+//! Views that are read by the same request columns form one key group. Features keep the order of the selection: a feature
+//! service's own, or the list's.
+//! Not here: the read itself (`FeatureStore::online`).
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Error;
+use super::definitions::{FeatureView, Field, Projection, ValueType, ViewState};
+use super::key::{KeyLayout, KeyType, KeyVersion};
+use super::online::{KeyGroup, Lookup, OnlineStore, StoredView};
+use super::registry::Registry;
+use super::repo::Repo;
+use super::suggest::nearest;
+use crate::types::names::FeatureRef;
+
+/// The features that somebody wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// All features of a feature service, by its name.
+    Service(String),
+    Features(Vec<FeatureRef>),
+}
+
+/// A compiled selection. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct OnlinePlan {
+    /// In order of the selection.
+    pub features: Vec<PlannedFeature>,
+    /// `view:feature` of each feature, the view by its alias where it has one.
+    pub names: Arc<[String]>,
+    /// The request columns that are needed, each once per type.
+    pub join_keys: Vec<JoinKey>,
+    pub(super) groups: Arc<[PlannedGroup]>,
+    /// Of each feature: its group, and its place among the group's features.
+    pub(super) places: Arc<[(usize, usize)]>,
+    pub(super) lookup: Arc<dyn Lookup>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedFeature {
+    /// The view's alias, else its name.
+    pub view: String,
+    pub feature: String,
+    pub value_type: ValueType,
+    /// The view's own limit; zero is none.
+    pub ttl: Duration,
+    /// How old a value may be before it is `outside_max_age`; `None` is any age.
+    pub max_age: Option<Duration>,
+}
+
+/// A request column that is part of entity keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinKey {
+    /// The request's name for it, after the join key map.
+    pub name: String,
+    pub key_type: KeyType,
+    /// Views that are read by it, by their aliases.
+    pub used_by: Vec<String>,
+}
+
+/// Views that are read by the same columns.
+#[derive(Debug)]
+pub(super) struct PlannedGroup {
+    pub(super) layout: KeyLayout,
+    /// For each join key of the layout, which of the plan's join keys gives its value; none for entityless views.
+    pub(super) columns: Vec<usize>,
+    pub(super) n_features: usize,
+}
+
+impl OnlinePlan {
+    /// Sets the age limit of all features, in place of their views' `ttl`; zero is no limit, `None` goes back to the `ttl`.
+    pub fn set_max_age(&mut self, max_age: Option<Duration>) {
+        for feature in &mut self.features {
+            feature.max_age = Some(max_age.unwrap_or(feature.ttl)).filter(|age| !age.is_zero());
+        }
+    }
+
+    /// The features, by position, that cannot be read without the `i`th join key.
+    pub fn features_of_join_key(&self, i: usize) -> impl Iterator<Item = usize> {
+        let places = self.places.iter().enumerate();
+        places.filter_map(move |(feature, (group, _))| {
+            self.groups[*group].columns.contains(&i).then_some(feature)
+        })
+    }
+}
+
+/// What serving may do, as feature_store.yaml says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules {
+    pub(super) key_version: KeyVersion,
+    pub(super) versioned_views: bool,
+    pub(super) serve_while_materializing: bool,
+}
+
+impl Rules {
+    pub(super) fn of(repo: &Repo) -> Self {
+        Self {
+            key_version: repo.key_version,
+            versioned_views: repo.registry.versioned_views,
+            serve_while_materializing: repo.registry.serve_while_materializing,
+        }
+    }
+}
+
+pub(super) fn compile(
+    registry: &Registry,
+    rules: Rules,
+    store: &dyn OnlineStore,
+    selection: &Selection,
+    wanted: &dyn Fn(&FeatureRef) -> bool,
+) -> Result<OnlinePlan, Error> {
+    let mut builder = Builder {
+        registry,
+        rules,
+        wanted,
+        features: Vec::new(),
+        join_keys: Vec::new(),
+        groups: Vec::new(),
+        places: Vec::new(),
+    };
+    match selection {
+        Selection::Service(name) => builder.service(name)?,
+        Selection::Features(references) => {
+            for reference in references {
+                builder.reference(reference)?;
+            }
+        }
+    }
+    builder.check_names()?;
+    Ok(builder.finish(store))
+}
+
+struct Builder<'a> {
+    registry: &'a Registry,
+    rules: Rules,
+    /// Of the selected features, those that the plan shall read, by effective view name.
+    wanted: &'a dyn Fn(&FeatureRef) -> bool,
+    features: Vec<PlannedFeature>,
+    join_keys: Vec<JoinKey>,
+    groups: Vec<GroupDraft>,
+    places: Vec<(usize, usize, usize)>,
+}
+
+/// A group whose views still grow: a feature's final place is known at the end only.
+struct GroupDraft {
+    /// The views' own join keys, with the plan's join key that gives each value.
+    keys: Vec<(String, usize)>,
+    views: Vec<StoredView>,
+}
+
+/// One view as it is selected.
+struct Source<'a> {
+    view: &'a FeatureView,
+    effective_name: &'a str,
+    join_key_map: &'a [(String, String)],
+}
+
+impl<'a> Builder<'a> {
+    fn service(&mut self, name: &str) -> Result<(), Error> {
+        let registry = self.registry;
+        let Some(service) = registry.feature_service(name) else {
+            let names = registry
+                .feature_services
+                .iter()
+                .map(|service| service.name.as_str());
+            return Err(Error::UnknownFeatureService {
+                service: name.to_owned(),
+                project: registry.project.clone(),
+                nearest: nearest(name, names),
+            });
+        };
+        for projection in &service.projections {
+            self.projection(projection)?;
+        }
+        Ok(())
+    }
+
+    fn projection(&mut self, projection: &'a Projection) -> Result<(), Error> {
+        let view = self.view(&projection.view)?;
+        self.check_version(view, projection.version)?;
+        let source = Source {
+            view,
+            effective_name: projection.effective_name(),
+            join_key_map: &projection.join_key_map,
+        };
+        for field in &projection.features {
+            self.feature(&source, &field.name)?;
+        }
+        Ok(())
+    }
+
+    fn reference(&mut self, reference: &'a FeatureRef) -> Result<(), Error> {
+        let (name, version) = split_version(&reference.view);
+        let view = self.view(name)?;
+        self.check_version(view, version)?;
+        let source = Source {
+            view,
+            effective_name: &reference.view,
+            join_key_map: &[],
+        };
+        self.feature(&source, &reference.feature)
+    }
+
+    /// A view that may be served.
+    fn view(&self, name: &str) -> Result<&'a FeatureView, Error> {
+        let registry = self.registry;
+        let Some(view) = registry.feature_view(name) else {
+            if registry.on_demand_feature_view(name).is_some() {
+                return Err(Error::OnDemand {
+                    view: name.to_owned(),
+                });
+            }
+            let names = registry.feature_views.iter().map(|view| view.name.as_str());
+            return Err(Error::UnknownFeatureView {
+                view: name.to_owned(),
+                project: registry.project.clone(),
+                nearest: nearest(name, names),
+            });
+        };
+        let served = match view.state {
+            ViewState::Unspecified | ViewState::AvailableOnline => true,
+            ViewState::Materializing => self.rules.serve_while_materializing,
+            ViewState::Created | ViewState::Generated | ViewState::Other(_) => false,
+        };
+        if view.disabled || !served {
+            let state = if view.disabled {
+                "DISABLED"
+            } else {
+                view.state.name()
+            };
+            return Err(Error::NotServed {
+                view: name.to_owned(),
+                state,
+            });
+        }
+        Ok(view)
+    }
+
+    /// Only the current version of a view can be read.
+    fn check_version(&self, view: &FeatureView, wanted: Option<u32>) -> Result<(), Error> {
+        match wanted {
+            Some(wanted) if wanted != view.version => Err(Error::UnknownVersion {
+                view: view.name.clone(),
+                wanted,
+                current: view.version,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn feature(&mut self, source: &Source<'_>, name: &str) -> Result<(), Error> {
+        let field = feature_of(source.view, name)?;
+        let reference = FeatureRef {
+            view: source.effective_name.to_owned(),
+            feature: field.name.clone(),
+        };
+        if !(self.wanted)(&reference) {
+            return Ok(());
+        }
+        let group = self.group(source)?;
+        let stored_name = stored_name(source.view, self.rules);
+        let views = &mut self.groups[group].views;
+        // One entry per view and name in the plan, so that no stored value is wanted at two places.
+        let position = match views.iter().position(|view| view.name == stored_name) {
+            Some(position) => position,
+            None => {
+                views.push(StoredView {
+                    name: stored_name,
+                    features: Vec::new(),
+                });
+                views.len() - 1
+            }
+        };
+        let features = &mut views[position].features;
+        features.push(field.name.clone());
+        self.places.push((group, position, features.len() - 1));
+        self.features.push(PlannedFeature {
+            view: source.effective_name.to_owned(),
+            feature: field.name.clone(),
+            value_type: field.value_type,
+            ttl: source.view.ttl,
+            max_age: Some(source.view.ttl).filter(|ttl| !ttl.is_zero()),
+        });
+        Ok(())
+    }
+
+    /// The group that is read by the view's keys under their request names.
+    fn group(&mut self, source: &Source<'_>) -> Result<usize, Error> {
+        let mut keys = Vec::new();
+        if !source.view.entities.is_empty() {
+            for field in &source.view.join_keys {
+                keys.push((field.name.clone(), self.join_key(source, field)?));
+            }
+            keys.sort();
+        }
+        if let Some(position) = self.groups.iter().position(|group| group.keys == keys) {
+            return Ok(position);
+        }
+        self.groups.push(GroupDraft {
+            keys,
+            views: Vec::new(),
+        });
+        Ok(self.groups.len() - 1)
+    }
+
+    /// The plan's join key for a view's own.
+    fn join_key(&mut self, source: &Source<'_>, field: &Field) -> Result<usize, Error> {
+        let Some(key_type) = KeyType::from_value_type(field.value_type) else {
+            return Err(Error::UnusableJoinKey {
+                view: source.view.name.clone(),
+                join_key: field.name.clone(),
+                value_type: field.value_type,
+            });
+        };
+        let mapped = source
+            .join_key_map
+            .iter()
+            .find(|(own, _)| *own == field.name);
+        let name = mapped.map_or(&field.name, |(_, column)| column);
+        let known = |key: &JoinKey| key.name == *name && key.key_type == key_type;
+        let position = match self.join_keys.iter().position(known) {
+            Some(position) => position,
+            None => {
+                self.join_keys.push(JoinKey {
+                    name: name.clone(),
+                    key_type,
+                    used_by: Vec::new(),
+                });
+                self.join_keys.len() - 1
+            }
+        };
+        let used_by = &mut self.join_keys[position].used_by;
+        if !used_by.iter().any(|view| view == source.effective_name) {
+            used_by.push(source.effective_name.to_owned());
+        }
+        Ok(position)
+    }
+
+    fn check_names(&self) -> Result<(), Error> {
+        for (i, feature) in self.features.iter().enumerate() {
+            let same = |other: &PlannedFeature| {
+                other.view == feature.view && other.feature == feature.feature
+            };
+            if self.features[..i].iter().any(same) {
+                return Err(Error::SelectedTwice {
+                    view: feature.view.clone(),
+                    feature: feature.feature.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self, store: &dyn OnlineStore) -> OnlinePlan {
+        let mut stored = Vec::with_capacity(self.groups.len());
+        let mut groups = Vec::with_capacity(self.groups.len());
+        let mut first_places = Vec::with_capacity(self.groups.len());
+        for draft in self.groups {
+            let mut firsts = Vec::with_capacity(draft.views.len());
+            let mut n_features = 0;
+            for view in &draft.views {
+                firsts.push(n_features);
+                n_features += view.features.len();
+            }
+            first_places.push(firsts);
+            groups.push(PlannedGroup {
+                layout: layout(self.rules.key_version, &draft.keys),
+                columns: draft.keys.iter().map(|(_, column)| *column).collect(),
+                n_features,
+            });
+            stored.push(KeyGroup { views: draft.views });
+        }
+        let places = self.places.iter();
+        OnlinePlan {
+            names: names(&self.features),
+            places: places
+                .map(|&(group, view, feature)| (group, first_places[group][view] + feature))
+                .collect(),
+            features: self.features,
+            join_keys: self.join_keys,
+            groups: groups.into(),
+            lookup: store.prepare(&stored),
+        }
+    }
+}
+
+/// The name under which the online store keeps a view.
+pub(super) fn stored_name(view: &FeatureView, rules: Rules) -> String {
+    if rules.versioned_views && view.version > 0 {
+        format!("{}_v{}", view.name, view.version)
+    } else {
+        view.name.clone()
+    }
+}
+
+fn names(features: &[PlannedFeature]) -> Arc<[String]> {
+    let name = |feature: &PlannedFeature| format!("{}:{}", feature.view, feature.feature);
+    features.iter().map(name).collect()
+}
+
+fn layout(version: KeyVersion, keys: &[(String, usize)]) -> KeyLayout {
+    if keys.is_empty() {
+        return KeyLayout::entityless(version);
+    }
+    let names: Vec<&str> = keys.iter().map(|(name, _)| name.as_str()).collect();
+    KeyLayout::new(version, &names)
+}
+
+fn feature_of<'a>(view: &'a FeatureView, name: &str) -> Result<&'a Field, Error> {
+    view.feature(name).ok_or_else(|| {
+        let names = view.features.iter().map(|field| field.name.as_str());
+        Error::UnknownFeature {
+            view: view.name.clone(),
+            feature: name.to_owned(),
+            known: names.clone().map(str::to_owned).collect(),
+            nearest: nearest(name, names),
+        }
+    })
+}
+
+/// `view@v3` pins a version; `view@latest` is `view`.
+fn split_version(name: &str) -> (&str, Option<u32>) {
+    match name.rsplit_once('@') {
+        Some((view, "latest")) => (view, None),
+        Some((view, tag)) => match tag.strip_prefix('v').and_then(|number| number.parse().ok()) {
+            Some(number) => (view, Some(number)),
+            None => (name, None),
+        },
+        None => (name, None),
+    }
+}

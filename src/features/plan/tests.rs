@@ -1,0 +1,305 @@
+use super::super::online;
+use super::super::testing::fixture;
+use super::*;
+use crate::error::{ErrorClass, Failure};
+use crate::features::definitions::ViewState;
+
+fn registry() -> Registry {
+    Registry::load(&fixture("repo/registry.db"), "ride_ops").unwrap()
+}
+
+const RULES: Rules = Rules {
+    key_version: KeyVersion::V3,
+    versioned_views: false,
+    serve_while_materializing: false,
+};
+
+/// A store that is never read.
+fn store() -> Arc<dyn OnlineStore> {
+    let yaml = serde_yaml_ng::from_str("{type: redis, connection_string: 'nowhere:1'}").unwrap();
+    let config = online::Config::read(Some(yaml), std::path::Path::new("/"), &mut Vec::new());
+    match config {
+        Ok(config) => config.connect("ride_ops"),
+        Err(_) => panic!("these are settings"),
+    }
+}
+
+fn try_plan(registry: &Registry, rules: Rules, selection: Selection) -> Result<OnlinePlan, Error> {
+    compile(registry, rules, &*store(), &selection, &|_| true)
+}
+
+fn service(name: &str) -> Result<OnlinePlan, Error> {
+    try_plan(&registry(), RULES, Selection::Service(name.to_owned()))
+}
+
+fn selection(references: &[&str]) -> Selection {
+    Selection::Features(
+        references
+            .iter()
+            .map(|text| text.parse().unwrap())
+            .collect(),
+    )
+}
+
+fn features(references: &[&str]) -> Result<OnlinePlan, Error> {
+    try_plan(&registry(), RULES, selection(references))
+}
+
+fn join_key(name: &str, key_type: KeyType, used_by: &[&str]) -> JoinKey {
+    JoinKey {
+        name: name.to_owned(),
+        key_type,
+        used_by: used_by.iter().map(|&view| view.to_owned()).collect(),
+    }
+}
+
+#[test]
+fn a_service_keeps_its_order_and_views_of_one_key_share_it() {
+    let plan = service("fs_plain").unwrap();
+    let names: Vec<&str> = plan.names.iter().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        [
+            "driver_scalars:f64",
+            "driver_scalars:label",
+            "trip_pair:trips",
+            "trip_pair:rating"
+        ]
+    );
+    assert_eq!(
+        plan.join_keys,
+        [
+            join_key(
+                "driver_id",
+                KeyType::Int64,
+                &["driver_scalars", "trip_pair"]
+            ),
+            join_key("rider_code", KeyType::String, &["trip_pair"]),
+        ]
+    );
+    assert_eq!(
+        plan.features_of_join_key(0).collect::<Vec<_>>(),
+        [0, 1, 2, 3]
+    );
+    assert_eq!(plan.features_of_join_key(1).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(plan.features[0].value_type, ValueType::Double);
+    assert_eq!(plan.features[0].ttl, Duration::from_secs(7_200));
+    assert_eq!(plan.features[0].max_age, Some(Duration::from_secs(7_200)));
+}
+
+#[test]
+fn aliases_name_features_and_the_join_key_map_names_columns() {
+    let plan = service("fs_alias").unwrap();
+    let names: Vec<&str> = plan.names.iter().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        ["pickup:revenue", "pickup:visitors", "dropoff:revenue"]
+    );
+    assert_eq!(
+        plan.join_keys,
+        [
+            join_key("pickup_store", KeyType::Int32, &["pickup"]),
+            join_key("dropoff_store", KeyType::Int32, &["dropoff"]),
+        ]
+    );
+    assert_eq!(plan.groups.len(), 2);
+    assert_eq!(plan.features_of_join_key(1).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn views_of_the_same_keys_are_one_group_and_order_is_the_callers() {
+    let plan = features(&[
+        "driver_scalars:i64",
+        "region_cfg:mode",
+        "driver_lists:l_i64",
+        "driver_scalars:f32",
+        "driver_stream:speed",
+    ])
+    .unwrap();
+    assert_eq!(plan.groups.len(), 2);
+    assert_eq!(plan.groups[0].n_features, 4);
+    assert_eq!(*plan.places, [(0, 0), (1, 0), (0, 2), (0, 1), (0, 3)]);
+    assert_eq!(plan.join_keys.len(), 1);
+    assert_eq!(
+        plan.features_of_join_key(0).collect::<Vec<_>>(),
+        [0, 2, 3, 4]
+    );
+}
+
+#[test]
+fn one_column_of_two_types_is_two_join_keys() {
+    let mut registry = registry();
+    for view in &mut registry.feature_views {
+        if view.name == "driver_lists" {
+            view.join_keys[0].value_type = ValueType::Int32;
+        }
+    }
+    let wanted = selection(&["driver_scalars:i64", "driver_lists:l_i64"]);
+    let plan = try_plan(&registry, RULES, wanted).unwrap();
+    assert_eq!(
+        plan.join_keys,
+        [
+            join_key("driver_id", KeyType::Int64, &["driver_scalars"]),
+            join_key("driver_id", KeyType::Int32, &["driver_lists"]),
+        ]
+    );
+    assert_eq!(plan.groups.len(), 2);
+}
+
+#[test]
+fn a_models_limit_takes_the_place_of_ttl_and_zero_is_none() {
+    let mut plan = features(&["driver_scalars:i64", "driver_rich:m"]).unwrap();
+    let limits = |plan: &OnlinePlan| -> Vec<Option<Duration>> {
+        plan.features
+            .iter()
+            .map(|feature| feature.max_age)
+            .collect()
+    };
+    let ttl = Some(Duration::from_secs(7_200));
+    assert_eq!(limits(&plan), [ttl, None]);
+    plan.set_max_age(Some(Duration::from_secs(5)));
+    assert_eq!(limits(&plan), [Some(Duration::from_secs(5)); 2]);
+    plan.set_max_age(Some(Duration::ZERO));
+    assert_eq!(limits(&plan), [None; 2]);
+    plan.set_max_age(None);
+    assert_eq!(limits(&plan), [ttl, None]);
+}
+
+#[test]
+fn what_is_not_there_is_named_with_what_is() {
+    for (outcome, message, hint) in [
+        (
+            service("fs_plan"),
+            "feature service `fs_plan` is not in the registry of project `ride_ops`",
+            "did you mean `fs_plain`?",
+        ),
+        (
+            features(&["driver_scalar:i64"]),
+            "feature view `driver_scalar` is not in the registry of project `ride_ops`",
+            "did you mean `driver_scalars`?",
+        ),
+        (
+            features(&["trip_pair:ratings"]),
+            "feature view `trip_pair` has no feature `ratings`; it has `trips`, `rating`",
+            "did you mean `rating`?",
+        ),
+        (
+            features(&["weather:rain"]),
+            "feature view `weather` is not in the registry of project `ride_ops`",
+            "check the name, or run `feast apply`",
+        ),
+    ] {
+        let error = outcome.unwrap_err();
+        assert_eq!(error.to_string(), message);
+        assert_eq!(error.hint().as_deref(), Some(hint));
+        assert_eq!(error.class(), ErrorClass::NotFound);
+    }
+}
+
+#[test]
+fn on_demand_views_are_refused_by_name() {
+    for outcome in [service("fs_odfv"), features(&["fare_py:fare"])] {
+        let error = outcome.unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("`fare_py` is an on-demand feature view"),
+            "{error}"
+        );
+        assert_eq!(error.class(), ErrorClass::InvalidInput);
+    }
+}
+
+#[test]
+fn a_feature_is_selected_once() {
+    let error = features(&["trip_pair:trips", "trip_pair:trips"]).unwrap_err();
+    assert_eq!(error.to_string(), "`trip_pair:trips` is selected twice");
+}
+
+#[test]
+fn only_unspecified_and_available_views_are_served() {
+    let while_materializing = Rules {
+        serve_while_materializing: true,
+        ..RULES
+    };
+    for (state, rules, served) in [
+        (ViewState::Unspecified, RULES, true),
+        (ViewState::AvailableOnline, RULES, true),
+        (ViewState::Created, RULES, false),
+        (ViewState::Generated, RULES, false),
+        (ViewState::Materializing, RULES, false),
+        (ViewState::Materializing, while_materializing, true),
+        (ViewState::Created, while_materializing, false),
+        (ViewState::Other(9), while_materializing, false),
+    ] {
+        let mut registry = registry();
+        registry
+            .feature_views
+            .iter_mut()
+            .for_each(|view| view.state = state);
+        let outcome = try_plan(&registry, rules, selection(&["trip_pair:trips"]));
+        assert_eq!(outcome.is_ok(), served, "{state:?}");
+    }
+    let mut registry = registry();
+    registry
+        .feature_views
+        .iter_mut()
+        .for_each(|view| view.disabled = true);
+    let error = try_plan(&registry, RULES, selection(&["trip_pair:trips"])).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "feature view `trip_pair` is DISABLED and not served"
+    );
+    assert_eq!(error.class(), ErrorClass::Unavailable);
+}
+
+#[test]
+fn only_the_current_version_of_a_view_can_be_pinned() {
+    let mut registry = registry();
+    registry
+        .feature_views
+        .iter_mut()
+        .for_each(|view| view.version = 2);
+    let plan = |reference: &str| try_plan(&registry, RULES, selection(&[reference]));
+    assert_eq!(
+        plan("trip_pair@v2:trips").unwrap().names[0],
+        "trip_pair@v2:trips"
+    );
+    assert!(plan("trip_pair@latest:trips").is_ok());
+    let error = plan("trip_pair@v1:trips").unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "feature view `trip_pair` is at version 2, and only that can be read, not 1"
+    );
+    assert!(plan("trip_pair@x:trips").is_err());
+}
+
+#[test]
+fn versioned_views_are_stored_under_their_version() {
+    let versioned = Rules {
+        versioned_views: true,
+        ..RULES
+    };
+    let mut view = registry().feature_views.remove(0);
+    for (version, rules, name) in [
+        (0, versioned, "offline_only"),
+        (3, versioned, "offline_only_v3"),
+        (3, RULES, "offline_only"),
+    ] {
+        view.version = version;
+        assert_eq!(stored_name(&view, rules), name);
+    }
+}
+
+#[test]
+fn a_join_key_that_cannot_be_a_key_is_refused() {
+    let mut registry = registry();
+    for view in &mut registry.feature_views {
+        view.join_keys[0].value_type = ValueType::Double;
+    }
+    let error = try_plan(&registry, RULES, selection(&["device_fv:risk"])).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "join key `device_hash` of feature view `device_fv` has type DOUBLE, of which no entity key can be made"
+    );
+}

@@ -1,0 +1,242 @@
+//! The messages of Feast's registry, written by hand: only the fields that serving needs, with Feast 0.67's numbers.
+//!
+//! Unknown fields are skipped, so newer registries still load. Bytes may come from anywhere: prost bounds recursion and
+//! never allocates more than the message holds.
+
+use std::collections::HashMap;
+
+use prost::Message;
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Registry {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) entities: Vec<Entity>,
+    #[prost(string, tag = "4")]
+    pub(super) version_id: String,
+    #[prost(message, repeated, tag = "6")]
+    pub(super) feature_views: Vec<FeatureView>,
+    #[prost(message, repeated, tag = "7")]
+    pub(super) feature_services: Vec<FeatureService>,
+    #[prost(message, repeated, tag = "8")]
+    pub(super) on_demand_feature_views: Vec<OnDemandFeatureView>,
+    #[prost(message, repeated, tag = "14")]
+    pub(super) stream_feature_views: Vec<StreamFeatureView>,
+    #[prost(message, repeated, tag = "15")]
+    pub(super) project_metadata: Vec<ProjectMetadata>,
+    #[prost(message, repeated, tag = "17")]
+    pub(super) projects: Vec<Project>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ProjectMetadata {
+    #[prost(string, tag = "1")]
+    pub(super) project: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Project {
+    #[prost(message, optional, tag = "1")]
+    pub(super) spec: Option<ProjectSpec>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ProjectSpec {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Entity {
+    #[prost(message, optional, tag = "1")]
+    pub(super) spec: Option<EntitySpec>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct EntitySpec {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    #[prost(int32, tag = "2")]
+    pub(super) value_type: i32,
+    #[prost(string, tag = "3")]
+    pub(super) description: String,
+    #[prost(string, tag = "4")]
+    pub(super) join_key: String,
+    #[prost(string, tag = "9")]
+    pub(super) project: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct FeatureSpec {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    #[prost(int32, tag = "2")]
+    pub(super) value_type: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct FeatureView {
+    #[prost(message, optional, tag = "1")]
+    pub(super) spec: Option<FeatureViewSpec>,
+    #[prost(message, optional, tag = "2")]
+    pub(super) meta: Option<FeatureViewMeta>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct FeatureViewSpec {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    #[prost(string, tag = "2")]
+    pub(super) project: String,
+    #[prost(string, repeated, tag = "3")]
+    pub(super) entities: Vec<String>,
+    #[prost(message, repeated, tag = "4")]
+    pub(super) features: Vec<FeatureSpec>,
+    #[prost(message, optional, tag = "6")]
+    pub(super) ttl: Option<Span>,
+    #[prost(message, optional, tag = "7")]
+    pub(super) batch_source: Option<DataSource>,
+    #[prost(bool, tag = "8")]
+    pub(super) online: bool,
+    #[prost(string, tag = "10")]
+    pub(super) description: String,
+    #[prost(message, repeated, tag = "12")]
+    pub(super) entity_columns: Vec<FeatureSpec>,
+    #[prost(bool, tag = "20")]
+    pub(super) disabled: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct StreamFeatureView {
+    #[prost(message, optional, tag = "1")]
+    pub(super) spec: Option<StreamFeatureViewSpec>,
+    #[prost(message, optional, tag = "2")]
+    pub(super) meta: Option<FeatureViewMeta>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct StreamFeatureViewSpec {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    #[prost(string, tag = "2")]
+    pub(super) project: String,
+    #[prost(string, repeated, tag = "3")]
+    pub(super) entities: Vec<String>,
+    #[prost(message, repeated, tag = "4")]
+    pub(super) features: Vec<FeatureSpec>,
+    #[prost(message, repeated, tag = "5")]
+    pub(super) entity_columns: Vec<FeatureSpec>,
+    #[prost(string, tag = "6")]
+    pub(super) description: String,
+    #[prost(message, optional, tag = "9")]
+    pub(super) ttl: Option<Span>,
+    #[prost(message, optional, tag = "10")]
+    pub(super) batch_source: Option<DataSource>,
+    #[prost(bool, tag = "12")]
+    pub(super) online: bool,
+    #[prost(bool, tag = "23")]
+    pub(super) disabled: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct FeatureViewMeta {
+    #[prost(message, repeated, tag = "3")]
+    pub(super) materialization_intervals: Vec<Interval>,
+    #[prost(int32, tag = "4")]
+    pub(super) current_version_number: i32,
+    #[prost(int32, tag = "6")]
+    pub(super) state: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Interval {
+    #[prost(message, optional, tag = "1")]
+    pub(super) start_time: Option<Span>,
+    #[prost(message, optional, tag = "2")]
+    pub(super) end_time: Option<Span>,
+}
+
+/// `google.protobuf.Duration` and `google.protobuf.Timestamp`, which look alike.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct Span {
+    #[prost(int64, tag = "1")]
+    pub(super) seconds: i64,
+    #[prost(int32, tag = "2")]
+    pub(super) nanos: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct OnDemandFeatureView {
+    #[prost(message, optional, tag = "1")]
+    pub(super) spec: Option<OnDemandFeatureViewSpec>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct OnDemandFeatureViewSpec {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    #[prost(string, tag = "2")]
+    pub(super) project: String,
+    #[prost(message, repeated, tag = "3")]
+    pub(super) features: Vec<FeatureSpec>,
+    #[prost(bool, tag = "12")]
+    pub(super) write_to_online_store: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct FeatureService {
+    #[prost(message, optional, tag = "1")]
+    pub(super) spec: Option<FeatureServiceSpec>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct FeatureServiceSpec {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    #[prost(string, tag = "2")]
+    pub(super) project: String,
+    #[prost(message, repeated, tag = "3")]
+    pub(super) features: Vec<Projection>,
+    #[prost(string, tag = "5")]
+    pub(super) description: String,
+}
+
+/// Recorded projections hold the *created* column in field 5, so neither it nor their sources are read.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Projection {
+    #[prost(string, tag = "1")]
+    pub(super) feature_view_name: String,
+    #[prost(message, repeated, tag = "2")]
+    pub(super) feature_columns: Vec<FeatureSpec>,
+    #[prost(string, tag = "3")]
+    pub(super) feature_view_name_alias: String,
+    #[prost(map = "string, string", tag = "4")]
+    pub(super) join_key_map: HashMap<String, String>,
+    #[prost(int32, optional, tag = "10")]
+    pub(super) version_tag: Option<i32>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct DataSource {
+    #[prost(int32, tag = "1")]
+    pub(super) kind: i32,
+    #[prost(map = "string, string", tag = "2")]
+    pub(super) field_mapping: HashMap<String, String>,
+    #[prost(string, tag = "3")]
+    pub(super) timestamp_field: String,
+    #[prost(string, tag = "5")]
+    pub(super) created_timestamp_column: String,
+    #[prost(message, optional, tag = "11")]
+    pub(super) file_options: Option<FileOptions>,
+    #[prost(string, tag = "17")]
+    pub(super) data_source_class_type: String,
+    #[prost(string, tag = "20")]
+    pub(super) name: String,
+    #[prost(message, optional, boxed, tag = "26")]
+    pub(super) batch_source: Option<Box<DataSource>>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct FileOptions {
+    #[prost(string, tag = "2")]
+    pub(super) uri: String,
+}

@@ -1,0 +1,138 @@
+//! What can go wrong at the HTTP edge, before or beside a prediction.
+
+use crate::error::{ErrorClass, Failure};
+use crate::types::request::ColumnsError;
+use crate::{models, predict};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Predict(#[from] predict::Error),
+    #[error(transparent)]
+    Models(#[from] models::Error),
+    #[error(transparent)]
+    ModelRef(#[from] crate::types::names::ModelRefError),
+    #[error(transparent)]
+    Columns(#[from] ColumnsError),
+    #[error("the body is empty")]
+    BodyEmpty,
+    #[error("the body is larger than the limit of {limit} bytes")]
+    BodyTooLarge { limit: usize },
+    #[error("the body ended early: {source}")]
+    BodyCut { source: axum::Error },
+    #[error("the body is not valid{}: {message}", at(.path))]
+    BodyMalformed {
+        path: String,
+        message: String,
+        hint: &'static str,
+    },
+    #[error("`rows` stands beside `{other}`")]
+    TwoForms { other: &'static str },
+    #[error("neither `rows` nor `entities` or `inputs` is given")]
+    NoForm,
+    #[error("row {row} has {problem} `{name}`")]
+    RowColumns {
+        row: usize,
+        problem: &'static str,
+        name: String,
+    },
+    #[error("the content type `{actual}` is not `application/json` in UTF-8")]
+    ContentType { actual: String },
+    #[error("there is nothing at `{path}`")]
+    RouteUnknown { path: String },
+    #[error("`{path}` does not take {method}")]
+    MethodNotAllowed { method: String, path: String },
+    #[error("the answer cannot be written as JSON")]
+    Encode { source: serde_json::Error },
+}
+
+fn at(path: &str) -> String {
+    if path.is_empty() || path == "." {
+        String::new()
+    } else {
+        format!(" at `{path}`")
+    }
+}
+
+impl Failure for Error {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Predict(error) => error.class(),
+            Self::Models(error) => error.class(),
+            Self::Columns(ColumnsError::TooManyRows { .. }) | Self::BodyTooLarge { .. } => {
+                ErrorClass::TooLarge
+            }
+            Self::ModelRef(_)
+            | Self::Columns(_)
+            | Self::BodyEmpty
+            | Self::BodyMalformed { .. }
+            | Self::TwoForms { .. }
+            | Self::NoForm
+            | Self::RowColumns { .. } => ErrorClass::InvalidInput,
+            Self::BodyCut { .. } => ErrorClass::Cancelled,
+            Self::ContentType { .. } => ErrorClass::UnsupportedMediaType,
+            Self::RouteUnknown { .. } => ErrorClass::NotFound,
+            Self::MethodNotAllowed { .. } => ErrorClass::MethodNotAllowed,
+            Self::Encode { .. } => ErrorClass::Internal,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Predict(error) => error.code(),
+            Self::Models(error) => error.code(),
+            Self::ModelRef(_) => "model_reference_malformed",
+            Self::Columns(ColumnsError::UnequalLengths { .. }) => "column_lengths_unequal",
+            Self::Columns(ColumnsError::Duplicate { .. }) => "column_duplicate",
+            Self::Columns(ColumnsError::NoRows) => "rows_empty",
+            Self::Columns(ColumnsError::TooManyRows { .. }) => "rows_too_many",
+            Self::BodyEmpty => "body_empty",
+            Self::BodyTooLarge { .. } => "body_too_large",
+            Self::BodyCut { .. } => "body_cut",
+            Self::BodyMalformed { .. } => "body_malformed",
+            Self::TwoForms { .. } | Self::NoForm => "body_form_ambiguous",
+            Self::RowColumns { .. } => "row_columns_unequal",
+            Self::ContentType { .. } => "content_type_unsupported",
+            Self::RouteUnknown { .. } => "route_unknown",
+            Self::MethodNotAllowed { .. } => "method_not_allowed",
+            Self::Encode { .. } => "answer_encoding",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Predict(error) => return error.hint(),
+            Self::Models(error) => return error.hint(),
+            Self::ModelRef(_) => "write `name`, `name@alias` or `name:version`",
+            Self::Columns(ColumnsError::UnequalLengths { .. }) => {
+                "give every list one value per row; a single value counts for every row"
+            }
+            Self::Columns(ColumnsError::Duplicate { .. }) => "give each column once",
+            Self::Columns(ColumnsError::NoRows) => "give at least one row",
+            Self::Columns(ColumnsError::TooManyRows { .. }) => {
+                "send fewer rows a call, or raise `http.max_rows`"
+            }
+            Self::BodyEmpty | Self::NoForm => {
+                r#"send {"entities": {...}, "inputs": {...}} with columns, or {"rows": [{...}]}"#
+            }
+            Self::BodyTooLarge { .. } => "send fewer rows a call, or raise `http.max_body`",
+            Self::BodyMalformed { hint, .. } => hint,
+            Self::TwoForms { .. } => {
+                "use one form: columns under `entities` and `inputs`, or objects in `rows`"
+            }
+            Self::RowColumns { .. } => "give every row the same columns; null is a value",
+            Self::ContentType { .. } => {
+                "send JSON with `Content-Type: application/json`, or without the header"
+            }
+            Self::RouteUnknown { .. } | Self::MethodNotAllowed { .. } => {
+                "the routes are listed at /openapi.json and /docs"
+            }
+            Self::BodyCut { .. } | Self::Encode { .. } => return None,
+        };
+        if hint.is_empty() {
+            None
+        } else {
+            Some(hint.to_owned())
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What every handler takes from a request: its id, its trace, its body.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::http::HeaderMap;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+
+use super::error::Error;
+use crate::types::request::{RequestContext, Surface};
+
+pub(super) const REQUEST_ID: &str = "x-request-id";
+const TRACEPARENT: &str = "traceparent";
+
+/// The caller's request id if it sent a sensible one, else a new one; the trace id of a W3C `traceparent`.
+pub(super) fn context(headers: &HeaderMap) -> RequestContext {
+    RequestContext {
+        surface: Surface::Http,
+        request_id: request_id(headers),
+        trace_id: trace_id(headers),
+        principal: None,
+    }
+}
+
+/// 1 to 128 visible ASCII characters of `X-Request-Id`, else a UUIDv7.
+pub(super) fn request_id(headers: &HeaderMap) -> Arc<str> {
+    let given = headers
+        .get(REQUEST_ID)
+        .and_then(|value| value.to_str().ok());
+    let sensible =
+        |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+    match given.filter(sensible) {
+        Some(id) => Arc::from(id),
+        None => Arc::from(
+            &*uuid::Uuid::now_v7()
+                .hyphenated()
+                .encode_lower(&mut uuid::Uuid::encode_buffer()),
+        ),
+    }
+}
+
+/// The second field of `version-trace id-parent id-flags`; a malformed header counts as none, as W3C asks.
+fn trace_id(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(TRACEPARENT)?.to_str().ok()?;
+    let mut fields = text.split('-');
+    let (version, trace) = (fields.next()?, fields.next()?);
+    let is_hex = |text: &str| {
+        text.bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let valid = version.len() == 2 && trace.len() == 32 && is_hex(version) && is_hex(trace);
+    (valid && trace.bytes().any(|byte| byte != b'0')).then(|| trace.to_owned())
+}
+
+/// The whole body of a JSON request, no longer than `limit` bytes.
+pub(super) async fn json_body(
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+) -> Result<Bytes, Error> {
+    check_content_type(headers)?;
+    let length = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > limit)) {
+        return Err(Error::BodyTooLarge { limit });
+    }
+    axum::body::to_bytes(body, limit).await.map_err(|error| {
+        let too_large = std::error::Error::source(&error)
+            .is_some_and(|cause| cause.is::<http_body_util::LengthLimitError>());
+        if too_large {
+            Error::BodyTooLarge { limit }
+        } else {
+            Error::BodyCut { source: error }
+        }
+    })
+}
+
+/// No content type is taken as JSON.
+fn check_content_type(headers: &HeaderMap) -> Result<(), Error> {
+    let Some(value) = headers.get(CONTENT_TYPE) else {
+        return Ok(());
+    };
+    let text = value.to_str().unwrap_or_default();
+    let mut parts = text.split(';').map(str::trim);
+    let is_json = parts.next().is_some_and(|kind| {
+        kind.eq_ignore_ascii_case("application/json")
+            || kind.to_ascii_lowercase().ends_with("+json")
+    });
+    let is_utf8 = parts.all(|part| match part.split_once('=') {
+        Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => {
+            value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+        }
+        _ => true,
+    });
+    if is_json && is_utf8 {
+        Ok(())
+    } else {
+        Err(Error::ContentType {
+            actual: text.to_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn headers(name: &'static str, value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(name.parse().unwrap(), HeaderValue::from_static(value))])
+    }
+
+    #[test]
+    fn a_sensible_request_id_is_kept_and_another_replaced() {
+        assert_eq!(&*request_id(&headers(REQUEST_ID, "abc-1")), "abc-1");
+        assert_eq!(request_id(&headers(REQUEST_ID, "a b")).len(), 36);
+        assert_eq!(request_id(&HeaderMap::new()).len(), 36);
+    }
+
+    #[test]
+    fn the_trace_id_comes_from_a_well_formed_traceparent_only() {
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(
+            trace_id(&headers(TRACEPARENT, good)).unwrap(),
+            "4bf92f3577b34da6a3ce929d0e0e4736"
+        );
+        for bad in [
+            "",
+            "00-xyz",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+        ] {
+            assert_eq!(trace_id(&headers(TRACEPARENT, bad)), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn json_in_utf_8_and_no_content_type_are_taken() {
+        assert!(check_content_type(&HeaderMap::new()).is_ok());
+        for good in [
+            "application/json",
+            "Application/JSON; charset=UTF-8",
+            "application/problem+json",
+        ] {
+            assert!(
+                check_content_type(&headers("content-type", good)).is_ok(),
+                "{good}"
+            );
+        }
+        for bad in ["text/csv", "application/json; charset=latin1", ""] {
+            assert!(
+                check_content_type(&headers("content-type", bad)).is_err(),
+                "{bad}"
+            );
+        }
+    }
+}

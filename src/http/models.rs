@@ -1,0 +1,224 @@
+//! `GET /v1/models` and `GET /v1/models/{model}`: what is served, and why something is not.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, Response, StatusCode};
+use serde::Serialize;
+use serde_json::{Value, json as object};
+
+use super::error::Error;
+use super::{Api, extract, json, problem};
+use crate::error::Failure;
+use crate::models::{LoadError, ModelStatus, ServedVersion, VersionState, VersionStatus};
+use crate::predict::{Description, Models, ServingPlan};
+use crate::types::names::ModelRef;
+use crate::types::signature::{ColumnType, OutputKind, Schema, Signature};
+use crate::types::timestamp::Timestamp;
+
+/// All models, those that did not load among them.
+#[derive(Serialize)]
+pub struct ModelList {
+    pub models: Vec<Model>,
+}
+
+#[derive(Serialize)]
+pub struct Model {
+    pub name: String,
+    /// What the plain name stands for; null when nothing of the model can be served.
+    pub serving: Option<Serving>,
+    pub aliases: BTreeMap<String, String>,
+    pub versions: Vec<Version>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<LoadFailure>,
+}
+
+#[derive(Serialize)]
+pub struct Serving {
+    pub version: String,
+    pub alias: Option<String>,
+}
+
+#[derive(Serialize)]
+pub struct Version {
+    pub version: String,
+    /// `loaded`, `failed` or `not_served`.
+    pub state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<LoadFailure>,
+    #[serde(flatten)]
+    pub loaded: Option<Loaded>,
+}
+
+#[derive(Serialize)]
+pub struct LoadFailure {
+    pub code: &'static str,
+    pub message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// What there is to say about a version that serves.
+#[derive(Serialize)]
+pub struct Loaded {
+    pub aliases: Vec<String>,
+    pub tags: BTreeMap<String, String>,
+    pub loaded_at: Timestamp,
+    pub n_bytes: u64,
+    pub engines: usize,
+    pub mlflow_version: Option<String>,
+    pub model_uuid: Option<String>,
+    pub utc_time_created: Option<String>,
+    pub signature: Value,
+    pub outputs: Vec<Value>,
+    pub plan: Description,
+}
+
+pub(super) async fn list(State(api): State<Arc<Api>>) -> Response<Body> {
+    let models = api.predictor.models().models();
+    json(
+        StatusCode::OK,
+        &ModelList {
+            models: models.iter().map(|model| describe(model)).collect(),
+        },
+    )
+}
+
+pub(super) async fn show(
+    State(api): State<Arc<Api>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Response<Body> {
+    match find(api.predictor.models(), &name) {
+        Ok(model) => json(StatusCode::OK, &model),
+        Err(error) => problem::render(&error, &extract::request_id(&headers)),
+    }
+}
+
+/// One model by name. With an alias or version only that version is described.
+pub fn find(catalog: &Models, name: &str) -> Result<Model, Error> {
+    let reference: ModelRef = name.parse()?;
+    let Some(status) = catalog.model(&reference.name) else {
+        // Says what is served, or that the models are still being loaded.
+        return match catalog.resolve(&reference) {
+            Ok(resolved) => Err(Error::RouteUnknown {
+                path: resolved.version.name.to_string(),
+            }),
+            Err(error) => Err(error.into()),
+        };
+    };
+    let mut model = describe(&status);
+    if reference.to_string() != reference.name {
+        let version = catalog.resolve(&reference)?.version.version.to_string();
+        model.versions.retain(|other| other.version == version);
+    }
+    Ok(model)
+}
+
+/// A model as `/v1/models` and the command line show it.
+pub fn describe(status: &ModelStatus<ServingPlan>) -> Model {
+    let (serving, error) = match &status.serving {
+        Ok(serving) => {
+            let alias = serving.alias.as_deref().map(str::to_owned);
+            (
+                Some(Serving {
+                    version: serving.version.to_string(),
+                    alias,
+                }),
+                None,
+            )
+        }
+        Err(error) => (None, Some(failure(error))),
+    };
+    Model {
+        name: status.name.to_string(),
+        serving,
+        aliases: status
+            .aliases
+            .iter()
+            .map(|(alias, version)| (alias.to_string(), version.to_string()))
+            .collect(),
+        versions: status.versions.iter().map(describe_version).collect(),
+        error,
+    }
+}
+
+fn describe_version(status: &VersionStatus<ServingPlan>) -> Version {
+    let (state, error, loaded) = match &status.state {
+        VersionState::Loaded(served) => ("loaded", None, Some(describe_loaded(served))),
+        VersionState::Failed(error) => ("failed", Some(failure(error)), None),
+        VersionState::NotServed => ("not_served", None, None),
+    };
+    Version {
+        version: status.version.to_string(),
+        state,
+        error,
+        loaded,
+    }
+}
+
+/// A version that is loaded, as `/v1/models` and `models check` show it.
+pub fn describe_loaded(served: &ServedVersion<ServingPlan>) -> Loaded {
+    let outputs = served
+        .model
+        .graph()
+        .outputs
+        .iter()
+        .map(|output| match &output.kind {
+            OutputKind::Tensor { dtype, shape } => {
+                object!({ "name": output.name, "dtype": dtype.to_string(), "shape": shape })
+            }
+            OutputKind::Maps => object!({ "name": output.name, "dtype": "map" }),
+        });
+    Loaded {
+        aliases: served.aliases.iter().map(ToString::to_string).collect(),
+        tags: served.tags.clone(),
+        loaded_at: served.loaded_at,
+        n_bytes: served.n_bytes,
+        engines: served.model.n_engines(),
+        mlflow_version: served.mlflow_version.clone(),
+        model_uuid: served.model_uuid.clone(),
+        utc_time_created: served.utc_time_created.clone(),
+        signature: describe_signature(&served.signature),
+        outputs: outputs.collect(),
+        plan: served.plan.describe(),
+    }
+}
+
+fn failure(error: &LoadError) -> LoadFailure {
+    LoadFailure {
+        code: error.code(),
+        message: error.to_string(),
+        hint: error.hint(),
+    }
+}
+
+fn describe_signature(signature: &Signature) -> Value {
+    object!({
+        "inputs": signature.inputs.as_ref().map(describe_schema),
+        "outputs": signature.outputs.as_ref().map(describe_schema),
+    })
+}
+
+fn describe_schema(schema: &Schema) -> Value {
+    match schema {
+        Schema::Columns(columns) => columns
+            .iter()
+            .map(|column| {
+                let dtype = match &column.dtype {
+                    ColumnType::Scalar(dtype) => dtype.to_string(),
+                    ColumnType::Nested(word) => word.clone(),
+                };
+                object!({ "name": column.name, "dtype": dtype, "required": column.required })
+            })
+            .collect(),
+        Schema::Tensors(tensors) => tensors
+            .iter()
+            .map(|tensor| {
+                object!({ "name": tensor.name, "dtype": tensor.dtype.to_string(), "shape": tensor.shape })
+            })
+            .collect(),
+    }
+}

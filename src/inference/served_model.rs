@@ -1,0 +1,417 @@
+//! One loaded model that answers calls: where a run happens, how long it takes, whether its outputs are per row.
+//!
+//! On which thread: a call that should take at most 500 µs runs on the caller's thread, an async worker, because
+//! handing it to another thread and back costs 10 to 20 µs, several times a small model's run. A longer one goes to
+//! a blocking thread, so that it does not hold up other requests. The estimate is the fastest of a few warm-up runs,
+//! times as often as the call has the warm-up's number of rows; it overstates large calls of small models, for which
+//! a thread hop does not matter. A model that was not warmed up counts as slow.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::pool::{Lease, Pool, Run};
+use super::{Engine, Error};
+use crate::shutdown::run_blocking;
+use crate::types::deadline::Deadline;
+use crate::types::signature::{Graph, OutputKind};
+use crate::types::tensor::{Output, Tensor};
+
+/// Longest estimated run that stays on the caller's thread.
+const INLINE_LIMIT: Duration = Duration::from_micros(500);
+
+/// Timed runs of a warm-up; the fastest counts, since noise only ever adds.
+const TIMED_RUNS: usize = 5;
+
+/// Bounds a single warm-up run. Not a matter of configuration: nobody waits for it.
+const WARM_UP_LIMIT: Duration = Duration::from_secs(600);
+
+/// A model that is ready to run. Dropping it frees its engines once the runs in progress have ended.
+pub struct ServedModel {
+    graph: Graph,
+    /// The graph input whose first axis counts rows; `None` for a graph with fixed shapes.
+    row_input: Option<usize>,
+    pool: Arc<Pool>,
+    /// Absent before the warm-up.
+    warm_run: Option<WarmRun>,
+}
+
+/// The fastest run of a warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WarmRun {
+    pub n_rows: usize,
+    pub took: Duration,
+}
+
+/// What a run gave.
+#[derive(Debug)]
+pub struct Inference {
+    /// In graph order.
+    pub outputs: Vec<Output>,
+    /// From the call to the start of the run: waiting for an engine and, for a long run, for a thread.
+    pub queue: Duration,
+    pub engine: Duration,
+}
+
+impl ServedModel {
+    /// `engines` must not be empty; all run the same graph.
+    pub(super) fn new(
+        graph: Graph,
+        engines: Vec<Box<dyn Engine>>,
+        max_waiting: NonZeroUsize,
+    ) -> Self {
+        let row_input = graph
+            .inputs
+            .iter()
+            .position(|input| input.shape.first() == Some(&-1));
+        Self {
+            graph,
+            row_input,
+            pool: Pool::new(engines, max_waiting),
+            warm_run: None,
+        }
+    }
+
+    /// What the model takes and gives.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// How many runs go on at once.
+    pub fn n_engines(&self) -> usize {
+        self.pool.n_engines()
+    }
+
+    /// How long a run takes, once the model is warm.
+    pub fn warm_run(&self) -> Option<WarmRun> {
+        self.warm_run
+    }
+
+    /// Runs the model on inputs in graph order.
+    ///
+    /// Errors: `Overloaded` before any run; `DeadlineExceeded` before a run, and during one that is not inline;
+    /// `Rejected` for inputs that do not fit the graph; `Shape` when an output that should have a row per input row
+    /// has not.
+    /// Cancel safety: a call abandoned while it waits is never run; a run in progress ends and is dropped.
+    pub async fn infer(&self, inputs: Vec<Tensor>, deadline: Deadline) -> Result<Inference, Error> {
+        let called = Instant::now();
+        let n_rows = self.n_rows(&inputs);
+        let mut lease = self.pool.claim(deadline).await?;
+        let run = if self.is_cheap(n_rows) {
+            lease.run(inputs, deadline)?
+        } else {
+            run_elsewhere(lease, inputs, deadline).await?
+        };
+        self.check_rows(&run.outputs, n_rows)?;
+        Ok(Inference {
+            outputs: run.outputs,
+            queue: run.started.duration_since(called),
+            engine: run.took,
+        })
+    }
+
+    /// Runs every engine once, so that the first real call finds memory and kernels ready, and times one of them.
+    ///
+    /// Blocks for as long as that takes.
+    pub fn warm_up(&mut self, inputs: &[Tensor]) -> Result<(), Error> {
+        let n_rows = self.n_rows(inputs);
+        // All at once: an engine that went back to the queue would come up again.
+        let mut leases = Vec::new();
+        while let Some(lease) = self.pool.try_claim() {
+            leases.push(lease);
+        }
+        for lease in &mut leases {
+            let run = lease.run(inputs.to_vec(), Deadline::after(WARM_UP_LIMIT))?;
+            self.check_rows(&run.outputs, n_rows)?;
+        }
+        if let Some(lease) = leases.first_mut() {
+            let took = fastest_run(lease, inputs)?;
+            let n_rows = n_rows.unwrap_or(1);
+            self.warm_run = Some(WarmRun { n_rows, took });
+        }
+        Ok(())
+    }
+
+    fn n_rows(&self, inputs: &[Tensor]) -> Option<usize> {
+        inputs.get(self.row_input?)?.shape().first().copied()
+    }
+
+    fn is_cheap(&self, n_rows: Option<usize>) -> bool {
+        let Some(warm_run) = self.warm_run else {
+            return false;
+        };
+        let times = n_rows.unwrap_or(1).div_ceil(warm_run.n_rows.max(1));
+        let times = u32::try_from(times).unwrap_or(u32::MAX);
+        warm_run.took.saturating_mul(times) <= INLINE_LIMIT
+    }
+
+    /// Outputs whose first dimension is free in the graph must have a row for each input row.
+    fn check_rows(&self, outputs: &[Output], n_rows: Option<usize>) -> Result<(), Error> {
+        let Some(wanted) = n_rows else {
+            return Ok(());
+        };
+        for (spec, output) in self.graph.outputs.iter().zip(outputs) {
+            let per_row = match &spec.kind {
+                OutputKind::Tensor { shape, .. } => shape.first() == Some(&-1),
+                OutputKind::Maps => true,
+            };
+            let actual = output.n_rows().unwrap_or(0);
+            if per_row && actual != wanted {
+                return Err(Error::Shape {
+                    output: spec.name.clone(),
+                    wanted,
+                    actual,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn run_elsewhere(
+    mut lease: Lease,
+    inputs: Vec<Tensor>,
+    deadline: Deadline,
+) -> Result<Run, Error> {
+    // The lease moves along, so the engine goes back even if nobody waits for the end.
+    let run = run_blocking(move || lease.run(inputs, deadline));
+    match timeout_at(deadline.instant(), run).await {
+        Ok(Ok(outcome)) => outcome,
+        // A panic is caught in the lease; what is left is a runtime that shuts down.
+        Ok(Err(_)) => Err(Error::Stopping),
+        Err(_) => Err(Error::DeadlineExceeded),
+    }
+}
+
+fn fastest_run(lease: &mut Lease, inputs: &[Tensor]) -> Result<Duration, Error> {
+    let mut fastest = Duration::MAX;
+    for _ in 0..TIMED_RUNS {
+        let run = lease.run(inputs.to_vec(), Deadline::after(WARM_UP_LIMIT))?;
+        fastest = fastest.min(run.took);
+        if fastest > INLINE_LIMIT * 100 {
+            // Far from any doubt; a slow model need not be run again and again.
+            break;
+        }
+    }
+    Ok(fastest)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread::{self, ThreadId};
+
+    use futures::poll;
+    use ndarray::{ArrayD, IxDyn};
+
+    use super::*;
+    use crate::types::dtype::DType;
+    use crate::types::signature::{OutputSpec, TensorSpec};
+
+    /// Gives back its input, or what it is told to, and tells on which thread it ran.
+    struct Fake {
+        threads: mpsc::Sender<ThreadId>,
+        /// A run ends when something comes in here; at once if it is absent.
+        gate: Option<mpsc::Receiver<()>>,
+        outputs: Option<Vec<Output>>,
+    }
+
+    impl Engine for Fake {
+        fn run(&mut self, inputs: Vec<Tensor>) -> Result<Vec<Output>, Error> {
+            self.threads.send(thread::current().id()).unwrap();
+            if let Some(gate) = &self.gate {
+                gate.recv().unwrap();
+            }
+            let echo = || inputs.into_iter().map(Output::Tensor).collect();
+            Ok(self.outputs.clone().unwrap_or_else(echo))
+        }
+    }
+
+    fn graph(output: OutputKind) -> Graph {
+        Graph {
+            inputs: vec![TensorSpec {
+                name: Some("x".to_owned()),
+                dtype: DType::Float32,
+                shape: vec![-1],
+            }],
+            outputs: vec![OutputSpec {
+                name: "y".to_owned(),
+                kind: output,
+            }],
+        }
+    }
+
+    fn per_row() -> OutputKind {
+        OutputKind::Tensor {
+            dtype: DType::Float32,
+            shape: vec![-1],
+        }
+    }
+
+    fn rows(n_rows: usize) -> Vec<Tensor> {
+        vec![Tensor::Float32(ArrayD::zeros(IxDyn(&[n_rows])))]
+    }
+
+    fn model(engine: Fake, output: OutputKind) -> ServedModel {
+        ServedModel::new(
+            graph(output),
+            vec![Box::new(engine)],
+            NonZeroUsize::new(8).unwrap(),
+        )
+    }
+
+    fn soon() -> Deadline {
+        Deadline::after(Duration::from_secs(10))
+    }
+
+    fn echo() -> (Fake, mpsc::Receiver<ThreadId>) {
+        let (threads, receiver) = mpsc::channel();
+        let fake = Fake {
+            threads,
+            gate: None,
+            outputs: None,
+        };
+        (fake, receiver)
+    }
+
+    #[tokio::test]
+    async fn a_cheap_run_stays_on_the_callers_thread_and_an_expensive_one_leaves_it() {
+        let (engine, threads) = echo();
+        let mut model = model(engine, per_row());
+        let here = thread::current().id();
+
+        model.infer(rows(1), soon()).await.unwrap();
+        assert_ne!(threads.recv().unwrap(), here, "not warmed up yet");
+
+        model.warm_run = Some(WarmRun {
+            n_rows: 2,
+            took: Duration::from_micros(200),
+        });
+        for (n_rows, stays) in [
+            (1, true),
+            (2, true),
+            (4, true),
+            (5, false),
+            (100_000, false),
+        ] {
+            model.infer(rows(n_rows), soon()).await.unwrap();
+            assert_eq!(threads.recv().unwrap() == here, stays, "{n_rows}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_warm_up_runs_every_engine_and_makes_a_fast_model_cheap() {
+        let (threads, runs) = mpsc::channel();
+        let engines = (0..3).map(|_| {
+            Box::new(Fake {
+                threads: threads.clone(),
+                gate: None,
+                outputs: None,
+            }) as Box<dyn Engine>
+        });
+        let limit = NonZeroUsize::new(1).unwrap();
+        let mut model = ServedModel::new(graph(per_row()), engines.collect(), limit);
+        model.warm_up(&rows(3)).unwrap();
+        assert_eq!(runs.try_iter().count(), 3 + TIMED_RUNS);
+        assert_eq!(model.warm_run().unwrap().n_rows, 3);
+        assert_eq!(model.n_engines(), 3);
+        assert!(model.is_cheap(Some(1)));
+    }
+
+    #[tokio::test]
+    async fn an_expired_call_never_reaches_the_engine() {
+        let (engine, threads) = echo();
+        let mut model = model(engine, per_row());
+        let expired = Deadline::after(Duration::ZERO);
+        for warm_run in [None, Some(Duration::ZERO)] {
+            model.warm_run = warm_run.map(|took| WarmRun { n_rows: 1, took });
+            let error = model.infer(rows(1), expired).await.unwrap_err();
+            assert!(matches!(error, Error::DeadlineExceeded), "{error}");
+            assert!(threads.try_recv().is_err());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_abandoned_run_gives_its_engine_back_when_it_ends() {
+        let (threads, started) = mpsc::channel();
+        let (open, gate) = mpsc::channel();
+        let engine = Fake {
+            threads,
+            gate: Some(gate),
+            outputs: None,
+        };
+        let model = model(engine, per_row());
+        {
+            let mut abandoned = std::pin::pin!(model.infer(rows(1), soon()));
+            assert!(poll!(&mut abandoned).is_pending());
+        }
+        started.recv().unwrap();
+        let mut next = std::pin::pin!(model.infer(rows(1), soon()));
+        assert!(poll!(&mut next).is_pending(), "the engine is still busy");
+        open.send(()).unwrap();
+        open.send(()).unwrap();
+        assert!(next.await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_run_that_outlasts_the_deadline_is_not_waited_for() {
+        let (threads, started) = mpsc::channel();
+        let (open, gate) = mpsc::channel();
+        let engine = Fake {
+            threads,
+            gate: Some(gate),
+            outputs: None,
+        };
+        let model = model(engine, per_row());
+        let deadline = Deadline::after(Duration::from_millis(20));
+        let error = model.infer(rows(1), deadline).await.unwrap_err();
+        assert!(matches!(error, Error::DeadlineExceeded), "{error}");
+        started.recv().unwrap();
+        open.send(()).unwrap();
+        open.send(()).unwrap();
+        assert!(model.infer(rows(1), soon()).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_output_without_a_row_per_input_row_is_an_error() {
+        for (kind, output, actual) in [
+            (per_row(), Output::Tensor(rows(3).remove(0)), Some(3)),
+            (
+                per_row(),
+                Output::Tensor(Tensor::Float32(ArrayD::zeros(IxDyn(&[])))),
+                Some(0),
+            ),
+            (OutputKind::Maps, Output::Maps(vec![Vec::new()]), Some(1)),
+            (per_row(), Output::Tensor(rows(2).remove(0)), None),
+            (
+                // A first dimension that is fixed in the graph says nothing about rows.
+                OutputKind::Tensor {
+                    dtype: DType::Float32,
+                    shape: vec![3],
+                },
+                Output::Tensor(rows(3).remove(0)),
+                None,
+            ),
+        ] {
+            let (mut engine, _threads) = echo();
+            engine.outputs = Some(vec![output]);
+            let outcome = model(engine, kind).infer(rows(2), soon()).await;
+            match (outcome, actual) {
+                (Ok(_), None) => {}
+                (
+                    Err(Error::Shape {
+                        output,
+                        wanted: 2,
+                        actual,
+                    }),
+                    Some(wanted),
+                ) => {
+                    assert_eq!((output.as_str(), actual), ("y", wanted));
+                }
+                (outcome, _) => panic!("{outcome:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! How a version gets what the layer above needs to serve it, without this layer knowing what that is.
+
+use std::collections::BTreeMap;
+
+use crate::error::Failure;
+use crate::types::names::ModelVersion;
+use crate::types::signature::{Graph, Signature};
+
+/// Makes the plan by which a version is served. Called once per load, before the warm-up.
+pub trait Binder: Send + Sync {
+    type Plan: Send + Sync + 'static;
+
+    /// Errors keep the version from going live; its code and hint are shown as the reason.
+    fn bind(&self, candidate: &Candidate<'_>) -> Result<Self::Plan, BindError>;
+}
+
+/// A version that may go live.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate<'a> {
+    pub name: &'a str,
+    pub version: ModelVersion,
+    /// Of the version, else of the registered model.
+    pub tags: &'a BTreeMap<String, String>,
+    pub signature: &'a Signature,
+    pub graph: &'a Graph,
+}
+
+/// Why a version cannot be served.
+pub type BindError = Box<dyn Failure + Send + Sync>;

@@ -1,0 +1,73 @@
+//! Where registered models come from: names, versions, aliases, tags, and the files of a version.
+//!
+//! Not here: which versions are wanted, what is in their files (`artifact`).
+
+#[cfg(test)]
+mod contract;
+mod error;
+mod local;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use error::Error;
+
+use crate::types::names::ModelVersion;
+
+/// A model registry. `contract` tests what is said here.
+#[async_trait]
+pub trait ModelRegistry: Send + Sync {
+    /// Where the registry is, for people to read.
+    fn location(&self) -> String;
+
+    /// All registered models that have a version, by name in ascending order, each name once. What is wrong with one
+    /// model stands in its own entry; an error means that nothing could be listed.
+    async fn list(&self) -> Result<Vec<Listing>, Error>;
+
+    /// A directory on this machine that holds the files of a version, `MLmodel` among them if the version is sound.
+    /// Errors: `UnknownVersion` for a version that is not registered.
+    async fn directory(&self, model: &str, version: ModelVersion) -> Result<PathBuf, Error>;
+}
+
+/// One entry of a registry.
+#[derive(Debug)]
+pub struct Listing {
+    pub name: String,
+    pub model: Result<RegisteredModel, Error>,
+}
+
+/// What a registry knows about a model.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RegisteredModel {
+    /// Every version with its tags; tags of the model stand in for those that the version has not. Never empty.
+    pub versions: BTreeMap<ModelVersion, BTreeMap<String, String>>,
+    /// Each points to one of `versions`.
+    pub aliases: BTreeMap<String, ModelVersion>,
+}
+
+/// The model registry, chosen by the name of its table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Config {
+    /// A directory of models in MLflow format.
+    Local(local::Config),
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::Local(local::Config::default())
+    }
+}
+
+impl Config {
+    pub fn connect(&self) -> Arc<dyn ModelRegistry> {
+        match self {
+            Self::Local(config) => Arc::new(local::LocalRegistry::connect(config)),
+        }
+    }
+}

@@ -1,0 +1,425 @@
+//! Whole registries from disk to the catalog.
+
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::error::ErrorClass;
+use crate::inference::test_models::{self, FLOAT, fixture};
+use crate::models::{BindError, Ready, Resolved, Versions};
+use crate::types::deadline::Deadline;
+
+/// Refuses versions with the tag `refuse`; the plan is the number of graph inputs.
+struct CountInputs;
+
+#[derive(Debug, thiserror::Error)]
+#[error("column `{0}` comes from nowhere")]
+struct Refused(String);
+
+impl Failure for Refused {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::Unavailable
+    }
+
+    fn code(&self) -> &'static str {
+        "plan_refused"
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("bind it".to_owned())
+    }
+}
+
+impl Binder for CountInputs {
+    type Plan = usize;
+
+    fn bind(&self, candidate: &Candidate<'_>) -> Result<usize, BindError> {
+        match candidate.tags.get("refuse") {
+            Some(column) => Err(Box::new(Refused(column.clone()))),
+            None => Ok(candidate.graph.inputs.len()),
+        }
+    }
+}
+
+/// A directory of models; each version is a link to a recorded one.
+struct Models(TempDir);
+
+impl Models {
+    fn new(versions: &[(&str, u64, &str)]) -> Self {
+        let models = Self(tempfile::tempdir().unwrap());
+        for (name, version, recorded) in versions {
+            let link = models.path().join(name).join(version.to_string());
+            fs_err::create_dir_all(link.parent().unwrap()).unwrap();
+            fs_err::os::unix::fs::symlink(fixture("models").join(recorded), link).unwrap();
+        }
+        models
+    }
+
+    fn write(&self, path: &str, content: impl AsRef<[u8]>) {
+        let path = self.path().join(path);
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        fs_err::write(path, content).unwrap();
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn registry(&self) -> Arc<dyn ModelRegistry> {
+        let path = self.path().to_str().unwrap();
+        let config: registry::Config =
+            toml::from_str(&format!("[local]\npath = '{path}'")).unwrap();
+        config.connect()
+    }
+
+    async fn load(&self, config: &Config) -> ModelCatalog<usize> {
+        let runtime = test_models::runtime();
+        load_all(&*self.registry(), &runtime, &CountInputs, config)
+            .await
+            .unwrap()
+    }
+
+    async fn check(&self, reference: &str) -> Result<ServedVersion<usize>, Error> {
+        let runtime = test_models::runtime();
+        let reference = reference.parse().unwrap();
+        check_one(
+            &*self.registry(),
+            &runtime,
+            &CountInputs,
+            &Config::default(),
+            &reference,
+        )
+        .await
+    }
+}
+
+fn resolve(catalog: &ModelCatalog<usize>, reference: &str) -> Result<Resolved<usize>, Error> {
+    catalog.resolve(&reference.parse().unwrap())
+}
+
+/// `version@alias` of what a reference stands for.
+fn resolved(catalog: &ModelCatalog<usize>, reference: &str) -> String {
+    let resolved = resolve(catalog, reference).unwrap();
+    match resolved.alias {
+        Some(alias) => format!("{}@{alias}", resolved.version.version),
+        None => resolved.version.version.to_string(),
+    }
+}
+
+fn three_versions() -> Models {
+    let models = Models::new(&[
+        ("a", 1, "linreg_col"),
+        ("a", 2, "clf_on_col"),
+        ("a", 10, "multi_tensor"),
+    ]);
+    models.write("a/aliases.yaml", "champion: 1\ncandidate: 2\n");
+    models
+}
+
+#[tokio::test]
+async fn every_recorded_model_goes_live_except_for_half_precision() {
+    let names: Vec<String> = fs_err::read_dir(fixture("models"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let versions: Vec<_> = names
+        .iter()
+        .map(|name| (name.as_str(), 1, name.as_str()))
+        .collect();
+    let catalog = Models::new(&versions).load(&Config::default()).await;
+    for name in &names {
+        match resolve(&catalog, name) {
+            Ok(resolved) => {
+                assert!(!name.starts_with("dtypes_"));
+                assert!(
+                    resolved.version.model.warm_run().is_some(),
+                    "{name} is cold"
+                );
+            }
+            Err(Error::Unavailable { failure, .. }) => {
+                assert!(name.starts_with("dtypes_"), "{name}: {failure}");
+                assert_eq!(failure.code(), "model_unsupported");
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(catalog.models().len(), 23);
+    assert_eq!(
+        catalog.readiness().failed,
+        ["dtypes_nosig:1", "dtypes_out:1"]
+    );
+}
+
+#[tokio::test]
+async fn the_plain_name_is_the_serving_alias_else_the_highest_version() {
+    let models = three_versions();
+    let catalog = models.load(&Config::default()).await;
+    assert_eq!(resolved(&catalog, "a"), "1@champion");
+    assert_eq!(resolved(&catalog, "a@champion"), "1@champion");
+    assert_eq!(resolved(&catalog, "a@candidate"), "2@candidate");
+    assert_eq!(resolved(&catalog, "a:2"), "2");
+
+    let config = Config {
+        alias: "nosuch".to_owned(),
+        ..Config::default()
+    };
+    let catalog = models.load(&config).await;
+    assert_eq!(resolved(&catalog, "a"), "10");
+    assert_eq!(resolved(&catalog, "a@champion"), "1@champion");
+}
+
+#[tokio::test]
+async fn a_version_tells_what_it_is() {
+    let models = three_versions();
+    models.write("a/tags.yaml", "team: x");
+    models.write("a/aliases.yaml", "champion: 1\nbest: 1\n");
+    let catalog = models.load(&Config::default()).await;
+    let version = resolve(&catalog, "a").unwrap().version;
+    let aliases: Vec<&str> = version.aliases.iter().map(|alias| &**alias).collect();
+    assert_eq!(aliases, ["best", "champion"]);
+    assert_eq!(version.tags["team"], "x");
+    assert_eq!(version.plan, 1);
+    assert_eq!(version.mlflow_version.as_deref(), Some("3.17.2"));
+    assert_eq!(version.directory, models.path().join("a/1"));
+    let inputs = vec![crate::types::tensor::Tensor::Float32(
+        ndarray::ArrayD::zeros(vec![2, 4]),
+    )];
+    let deadline = Deadline::after(std::time::Duration::from_secs(10));
+    let inference = version.model.infer(inputs, deadline).await.unwrap();
+    assert_eq!(inference.outputs[0].n_rows(), Some(2));
+}
+
+#[tokio::test]
+async fn other_versions_are_served_when_asked_for() {
+    let models = three_versions();
+    let with = |versions| Config {
+        versions,
+        ..Config::default()
+    };
+    let served = |catalog: &ModelCatalog<usize>| {
+        let served = |version: &&u64| resolve(catalog, &format!("a:{version}")).is_ok();
+        [1, 2, 10]
+            .iter()
+            .filter(served)
+            .copied()
+            .collect::<Vec<u64>>()
+    };
+    assert_eq!(served(&models.load(&with(Versions::Aliases)).await), [1, 2]);
+    assert_eq!(served(&models.load(&with(Versions::All)).await), [1, 2, 10]);
+    let listed = Versions::Listed(vec![
+        ("a".to_owned(), ModelVersion(10)),
+        ("a".to_owned(), ModelVersion(3)),
+    ]);
+    let catalog = models.load(&with(listed)).await;
+    assert_eq!(served(&catalog), [1, 2, 10]);
+    assert_eq!(
+        catalog.readiness().failed,
+        ["a:3"],
+        "asked for and not there"
+    );
+}
+
+#[tokio::test]
+async fn what_is_not_served_is_not_found_and_the_hint_lists_what_is() {
+    let catalog = three_versions().load(&Config::default()).await;
+    for (reference, code, hint) in [
+        ("b", "model_not_found", "`a`"),
+        ("b:1", "model_not_found", "`a`"),
+        (
+            "a@nosuch",
+            "model_alias_not_found",
+            "`candidate`, `champion`",
+        ),
+        ("a:10", "model_version_not_found", "`1`, `2`"),
+        ("a:7", "model_version_not_found", "`1`, `2`"),
+    ] {
+        let error = resolve(&catalog, reference).unwrap_err();
+        assert_eq!((error.class(), error.code()), (ErrorClass::NotFound, code));
+        assert!(error.hint().unwrap().contains(hint), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_broken_version_stops_only_itself_and_keeps_its_reason() {
+    let models = three_versions();
+    models.write("a/aliases.yaml", "champion: 1\nbroken: 11\n");
+    models.write("a/11/MLmodel", "flavors: {onnx: {data: ../1/model.onnx}}");
+    models.write("dangling/1/MLmodel", "");
+    models.write("dangling/aliases.yaml", "champion: 2");
+    models.write("refused/1/MLmodel", "flavors: {onnx: {data: model.onnx}}");
+    models.write("refused/1/tags.yaml", "refuse: fare");
+    let model = fixture("models/linreg_col/model.onnx");
+    models.write("refused/1/model.onnx", fs_err::read(model).unwrap());
+
+    let catalog = models.load(&Config::default()).await;
+    assert_eq!(resolved(&catalog, "a"), "1@champion");
+    for (reference, code, message, hint) in [
+        (
+            "a:11",
+            "artifact_path_refused",
+            "`a:11` did not load",
+            "its own directory",
+        ),
+        (
+            "a@broken",
+            "artifact_path_refused",
+            "`../1/model.onnx`",
+            "its own directory",
+        ),
+        (
+            "dangling",
+            "model_alias_dangling",
+            "`dangling` did not load",
+            "point the alias",
+        ),
+        (
+            "dangling:1",
+            "model_alias_dangling",
+            "points to version 2",
+            "point the alias",
+        ),
+        (
+            "refused",
+            "plan_refused",
+            "column `fare` comes from nowhere",
+            "bind it",
+        ),
+    ] {
+        let error = resolve(&catalog, reference).unwrap_err();
+        assert_eq!(
+            (error.class(), error.code()),
+            (ErrorClass::Unavailable, "model_unavailable")
+        );
+        assert!(error.to_string().contains(message), "{error}");
+        assert!(error.hint().unwrap().contains(hint), "{error}");
+        let Error::Unavailable { failure, .. } = error else {
+            panic!("{error}");
+        };
+        assert_eq!(failure.code(), code);
+    }
+    let readiness = catalog.readiness();
+    assert_eq!(readiness.failed, ["a:11", "dangling", "refused:1"]);
+    assert_eq!(readiness.n_loaded, 1);
+    assert!(readiness.is_ready(Ready::Any));
+    assert!(!readiness.is_ready(Ready::All));
+}
+
+#[tokio::test]
+async fn the_listing_shows_every_version_with_its_state() {
+    let catalog = three_versions().load(&Config::default()).await;
+    let status = catalog.model("a").unwrap();
+    assert_eq!(status.serving.as_ref().unwrap().version, ModelVersion(1));
+    let states: Vec<_> = status
+        .versions
+        .iter()
+        .map(|status| {
+            (
+                status.version.0,
+                matches!(status.state, VersionState::Loaded(_)),
+            )
+        })
+        .collect();
+    assert_eq!(states, [(1, true), (2, true), (10, false)]);
+    assert!(catalog.model("b").is_none());
+}
+
+#[tokio::test]
+async fn a_model_that_fails_on_its_own_example_does_not_go_live() {
+    let models = Models::new(&[]);
+    // The graph gives two rows for each that it is given.
+    let graph = test_models::model(
+        &test_models::Proto::default()
+            .message(
+                1,
+                &test_models::node("Concat", &["x", "x"], "y").message(5, &axis(0)),
+            )
+            .text(2, "g")
+            .message(11, &test_models::value_info("x", FLOAT, &[-1, 2]))
+            .message(12, &test_models::value_info("y", FLOAT, &[-1, 2])),
+    );
+    models.write("m/1/model.onnx", &graph);
+    models.write(
+        "m/1/MLmodel",
+        "{flavors: {onnx: {data: model.onnx}}, \
+         saved_input_example_info: {artifact_path: example.json, type: ndarray}}",
+    );
+    models.write("m/1/example.json", "[[1, 2]]");
+    let error = models.check("m").await.unwrap_err();
+    assert!(
+        error.to_string().contains("its own input example"),
+        "{error}"
+    );
+    assert!(
+        error
+            .to_string()
+            .contains("has 2 rows where its inputs have 1"),
+        "{error}"
+    );
+
+    models.write("m/1/example.json", "[[1, 2, 3]]");
+    let version = models.check("m").await.unwrap();
+    assert_eq!(
+        version.model.warm_run(),
+        None,
+        "made-up values decide nothing"
+    );
+}
+
+/// `AttributeProto` of an integer named `axis`.
+fn axis(value: u64) -> test_models::Proto {
+    let name = test_models::Proto::default().text(1, "axis");
+    name.number(3, value).number(20, 2)
+}
+
+#[tokio::test]
+async fn check_one_takes_a_version_that_no_alias_wants() {
+    let models = three_versions();
+    assert_eq!(models.check("a:10").await.unwrap().plan, 3);
+    assert_eq!(models.check("a").await.unwrap().version, ModelVersion(1));
+    for (reference, code) in [
+        ("b", "model_not_found"),
+        ("a@nosuch", "model_alias_not_found"),
+        ("a:11", "model_unavailable"),
+    ] {
+        assert_eq!(models.check(reference).await.unwrap_err().code(), code);
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_cannot_be_listed_is_an_error_and_the_catalog_stays_as_it_is() {
+    let models = three_versions();
+    let catalog = models.load(&Config::default()).await;
+    let runtime = test_models::runtime();
+    let registry = models.registry();
+    let held = resolve(&catalog, "a").unwrap();
+    drop(models);
+    let outcome = load_into(
+        &catalog,
+        &*registry,
+        &runtime,
+        &CountInputs,
+        &Config::default(),
+    )
+    .await;
+    assert_eq!(outcome.unwrap_err().code(), "model_registry_missing");
+    assert_eq!(resolved(&catalog, "a"), "1@champion");
+    assert_eq!(held.version.plan, 1);
+}
+
+#[tokio::test]
+async fn before_the_first_load_everything_is_unavailable() {
+    let catalog = ModelCatalog::<usize>::loading();
+    let error = resolve(&catalog, "a").unwrap_err();
+    assert_eq!(
+        (error.class(), error.code()),
+        (ErrorClass::Unavailable, "models_loading")
+    );
+    assert!(!catalog.readiness().is_ready(Ready::Any));
+    catalog.publish(Snapshot::new(Vec::new()));
+    assert!(catalog.readiness().is_ready(Ready::All));
+    assert_eq!(
+        resolve(&catalog, "a").unwrap_err().code(),
+        "model_not_found"
+    );
+}

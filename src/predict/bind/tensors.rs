@@ -1,0 +1,403 @@
+//! How a graph's inputs are filled: which columns make up each tensor, and where each column comes from.
+//!
+//! * A column signature over one graph input makes a matrix of the columns in signature order, as MLflow does;
+//!   over several graph inputs each column fills the input of its name.
+//! * Without a column signature each graph input is one column in the shape of its rows, taken from the feature or
+//!   request input of its name. The one matrix of a graph whose name no feature has takes all features of the
+//!   binding, in their order; a list feature fills as many places as it is long.
+
+use super::error::Error;
+use super::selection::is_named;
+use crate::features::definitions::ValueType;
+use crate::features::{OnlinePlan, PlannedFeature};
+use crate::models::Candidate;
+use crate::predict::plan::{PlannedColumn, PlannedTensor, Source, Width};
+use crate::types::dtype::DType;
+use crate::types::signature::{ColumnSpec, ColumnType, Schema, TensorSpec};
+
+pub(super) struct Inputs {
+    pub(super) columns: Vec<PlannedColumn>,
+    pub(super) tensors: Vec<PlannedTensor>,
+    pub(super) fixed_rows: Option<usize>,
+}
+
+pub(super) fn bind(
+    candidate: &Candidate<'_>,
+    online: Option<&OnlinePlan>,
+) -> Result<Inputs, Error> {
+    let mut inputs = Inputs {
+        columns: Vec::new(),
+        tensors: Vec::new(),
+        fixed_rows: None,
+    };
+    for input in &candidate.graph.inputs {
+        check_graph_input(input)?;
+        inputs.fixed_rows = inputs
+            .fixed_rows
+            .or_else(|| input.shape.first().and_then(|&d| usize::try_from(d).ok()));
+    }
+    match &candidate.signature.inputs {
+        Some(Schema::Columns(columns)) => bind_columns(candidate, columns, online, &mut inputs)?,
+        Some(Schema::Tensors(tensors)) => {
+            bind_tensors(candidate, Some(tensors), online, &mut inputs)?
+        }
+        None => bind_tensors(candidate, None, online, &mut inputs)?,
+    }
+    let takes_feature = inputs
+        .columns
+        .iter()
+        .any(|column| matches!(column.source, Source::Feature(_)));
+    match online {
+        Some(online) if !takes_feature => Err(Error::Unused {
+            features: online.names.join(", "),
+        }),
+        _ => Ok(inputs),
+    }
+}
+
+fn check_graph_input(input: &TensorSpec) -> Result<(), Error> {
+    if input.shape.is_empty() {
+        return Err(Error::NoRows {
+            input: name_of(input),
+        });
+    }
+    if matches!(
+        input.dtype,
+        DType::Float16 | DType::Binary | DType::Datetime
+    ) {
+        return Err(Error::ElementType {
+            input: name_of(input),
+            dtype: input.dtype,
+        });
+    }
+    Ok(())
+}
+
+fn name_of(tensor: &TensorSpec) -> String {
+    tensor.name.clone().unwrap_or_default()
+}
+
+// Column signatures.
+
+fn bind_columns(
+    candidate: &Candidate<'_>,
+    columns: &[ColumnSpec],
+    online: Option<&OnlinePlan>,
+    inputs: &mut Inputs,
+) -> Result<(), Error> {
+    let graph = &candidate.graph.inputs;
+    let mut planned = Vec::with_capacity(columns.len());
+    for (place, column) in columns.iter().enumerate() {
+        planned.push(signature_column(place, column, online)?);
+    }
+    if let [input] = &graph[..] {
+        inputs.columns = planned;
+        let tensor = tensor_over(input, 0..inputs.columns.len());
+        check_scalar_columns(&tensor)?;
+        inputs.tensors.push(tensor);
+        return Ok(());
+    }
+    if let Some(column) = planned
+        .iter()
+        .find(|column| graph.iter().all(|input| name_of(input) != column.name))
+    {
+        let known = graph.iter().map(name_of).collect::<Vec<_>>().join(", ");
+        return Err(Error::ColumnUnknown {
+            column: column.name.clone(),
+            known,
+        });
+    }
+    for input in graph {
+        let Some(column) = planned.iter().find(|column| column.name == name_of(input)) else {
+            let known = planned
+                .iter()
+                .map(|column| column.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", ");
+            return Err(Error::InputUnknown {
+                input: name_of(input),
+                known,
+            });
+        };
+        let start = inputs.columns.len();
+        inputs.columns.push(column.clone());
+        let tensor = tensor_over(input, start..start + 1);
+        check_scalar_columns(&tensor)?;
+        inputs.tensors.push(tensor);
+    }
+    Ok(())
+}
+
+fn signature_column(
+    place: usize,
+    column: &ColumnSpec,
+    online: Option<&OnlinePlan>,
+) -> Result<PlannedColumn, Error> {
+    let Some(name) = column.name.clone() else {
+        return Err(Error::Unnamed { place });
+    };
+    let declared = match &column.dtype {
+        ColumnType::Scalar(dtype) if !matches!(dtype, DType::Binary | DType::Datetime) => *dtype,
+        ColumnType::Scalar(dtype) => {
+            return Err(Error::ColumnType {
+                column: name,
+                dtype: dtype.to_string(),
+            });
+        }
+        ColumnType::Nested(word) => {
+            return Err(Error::ColumnType {
+                column: name,
+                dtype: word.clone(),
+            });
+        }
+    };
+    let source = source_of(&name, online)?;
+    let planned = PlannedColumn {
+        name,
+        declared,
+        source,
+        optional: !column.required,
+        width: Width::One,
+    };
+    check_convertible(&planned, online)?;
+    Ok(planned)
+}
+
+fn tensor_over(input: &TensorSpec, columns: std::ops::Range<usize>) -> PlannedTensor {
+    PlannedTensor {
+        name: name_of(input),
+        dtype: input.dtype,
+        columns,
+        row_shape: input.shape[1..].to_vec(),
+    }
+}
+
+/// Scalar columns fill a tensor exactly: `[N]` takes one, `[N, k]` takes k.
+fn check_scalar_columns(tensor: &PlannedTensor) -> Result<(), Error> {
+    let actual = tensor.columns.len();
+    match tensor.row_shape[..] {
+        [] if actual != 1 => Err(Error::NotOneColumn {
+            input: tensor.name.clone(),
+            actual,
+        }),
+        [] => Ok(()),
+        _ => {
+            let known = tensor
+                .row_shape
+                .iter()
+                .map(|&dimension| usize::try_from(dimension));
+            match known.product::<Result<usize, _>>() {
+                Ok(wanted) if wanted != actual => Err(Error::Width {
+                    input: tensor.name.clone(),
+                    wanted,
+                    actual,
+                }),
+                _ => Ok(()),
+            }
+        }
+    }
+}
+
+/// Where a column of this name comes from.
+fn source_of(name: &str, online: Option<&OnlinePlan>) -> Result<Source, Error> {
+    let Some(online) = online else {
+        return Ok(Source::Request);
+    };
+    let full = |feature: &PlannedFeature| is_named(feature, name) && feature.feature != name;
+    if let Some(index) = online.features.iter().position(full) {
+        return Ok(Source::Feature(index));
+    }
+    let named: Vec<usize> = (0..online.features.len())
+        .filter(|&i| online.features[i].feature == name)
+        .collect();
+    match named[..] {
+        [] if online.join_keys.iter().any(|key| key.name == name) => Ok(Source::JoinKey),
+        [] => Ok(Source::Request),
+        [index] => Ok(Source::Feature(index)),
+        _ => {
+            let candidates = named
+                .iter()
+                .map(|&i| format!("`{}__{name}`", online.features[i].view));
+            Err(Error::Ambiguous {
+                column: name.to_owned(),
+                candidates: candidates.collect::<Vec<_>>().join(", "),
+            })
+        }
+    }
+}
+
+// Tensor signatures, and none.
+
+fn bind_tensors(
+    candidate: &Candidate<'_>,
+    signature: Option<&[TensorSpec]>,
+    online: Option<&OnlinePlan>,
+    inputs: &mut Inputs,
+) -> Result<(), Error> {
+    let graph = &candidate.graph.inputs;
+    for input in graph {
+        let declared = match signature {
+            None => input,
+            Some(tensors) => signature_tensor(input, tensors, graph.len())?,
+        };
+        let name = declared.name.clone().unwrap_or_else(|| name_of(input));
+        let start = inputs.columns.len();
+        let whole = graph.len() == 1 && source_of(&name, online)? == Source::Request;
+        match online {
+            Some(online) if whole => {
+                inputs
+                    .columns
+                    .extend(feature_columns(input, declared.dtype, online)?)
+            }
+            _ => {
+                let source = source_of(&name, online)?;
+                let width = if input.shape.len() == 1 {
+                    Width::One
+                } else {
+                    Width::Rows
+                };
+                let column = PlannedColumn {
+                    name,
+                    declared: declared.dtype,
+                    source,
+                    optional: false,
+                    width,
+                };
+                check_convertible(&column, online)?;
+                inputs.columns.push(column);
+            }
+        }
+        inputs
+            .tensors
+            .push(tensor_over(input, start..inputs.columns.len()));
+    }
+    Ok(())
+}
+
+/// The signature's word on a graph input: by name, or the only one there is.
+fn signature_tensor<'a>(
+    input: &TensorSpec,
+    tensors: &'a [TensorSpec],
+    n_inputs: usize,
+) -> Result<&'a TensorSpec, Error> {
+    if let ([only], 1) = (tensors, n_inputs) {
+        return Ok(only);
+    }
+    tensors
+        .iter()
+        .find(|tensor| tensor.name == input.name)
+        .ok_or_else(|| Error::InputUnknown {
+            input: name_of(input),
+            known: tensors.iter().map(name_of).collect::<Vec<_>>().join(", "),
+        })
+}
+
+/// All features of the binding, in their order, as the places of one matrix.
+fn feature_columns(
+    input: &TensorSpec,
+    declared: DType,
+    online: &OnlinePlan,
+) -> Result<Vec<PlannedColumn>, Error> {
+    let wanted = match input.shape[..] {
+        [_] => Some(1),
+        [_, k] => usize::try_from(k).ok(),
+        _ => {
+            return Err(Error::Width {
+                input: name_of(input),
+                wanted: 0,
+                actual: online.features.len(),
+            });
+        }
+    };
+    let n_lists = online
+        .features
+        .iter()
+        .filter(|feature| element_of(feature.value_type).1)
+        .count();
+    let n_scalars = online.features.len() - n_lists;
+    if let Some(wanted) = wanted {
+        // Each list fills at least one place; without lists the counts must agree.
+        let fits = if n_lists == 0 {
+            n_scalars == wanted
+        } else {
+            n_scalars + n_lists <= wanted
+        };
+        if !fits {
+            return Err(Error::Width {
+                input: name_of(input),
+                wanted,
+                actual: online.features.len(),
+            });
+        }
+    }
+    let list_width = match (wanted, n_lists) {
+        (Some(wanted), 1) => Width::List(wanted - n_scalars),
+        _ => Width::AnyList,
+    };
+    let mut columns = Vec::with_capacity(online.features.len());
+    for (index, feature) in online.features.iter().enumerate() {
+        let is_list = element_of(feature.value_type).1;
+        let column = PlannedColumn {
+            name: format!("{}__{}", feature.view, feature.feature),
+            declared,
+            source: Source::Feature(index),
+            optional: false,
+            width: if is_list { list_width } else { Width::One },
+        };
+        check_convertible(&column, Some(online))?;
+        columns.push(column);
+    }
+    Ok(columns)
+}
+
+// Types.
+
+/// Refuses a feature whose values can never become what the column declares.
+fn check_convertible(column: &PlannedColumn, online: Option<&OnlinePlan>) -> Result<(), Error> {
+    let (Source::Feature(index), Some(online)) = (column.source, online) else {
+        return Ok(());
+    };
+    let feature = &online.features[index];
+    let (element, is_list) = element_of(feature.value_type);
+    let shape_fits = is_list == (column.width != Width::One);
+    if shape_fits && element_converts(element, column.declared) {
+        return Ok(());
+    }
+    Err(Error::Type {
+        column: column.name.clone(),
+        wanted: column.declared,
+        feature: format!("{}:{}", feature.view, feature.feature),
+        actual: feature.value_type.name(),
+    })
+}
+
+/// The scalar type inside, and whether it is a list of it.
+fn element_of(value_type: ValueType) -> (ValueType, bool) {
+    match value_type {
+        ValueType::StringList => (ValueType::String, true),
+        ValueType::Int32List => (ValueType::Int32, true),
+        ValueType::Int64List => (ValueType::Int64, true),
+        ValueType::DoubleList => (ValueType::Double, true),
+        ValueType::FloatList => (ValueType::Float, true),
+        ValueType::BoolList => (ValueType::Bool, true),
+        ValueType::UnixTimestampList => (ValueType::UnixTimestamp, true),
+        other => (other, false),
+    }
+}
+
+/// Whether some value of this type can become the wanted one; each value is checked when it comes.
+fn element_converts(value_type: ValueType, wanted: DType) -> bool {
+    match value_type {
+        ValueType::String
+        | ValueType::Uuid
+        | ValueType::TimeUuid
+        | ValueType::Decimal
+        | ValueType::Json => wanted == DType::String,
+        ValueType::Bool => wanted == DType::Bool || wanted.is_float() || wanted.is_integer(),
+        ValueType::Int32 | ValueType::Int64 | ValueType::UnixTimestamp => {
+            wanted.is_float() || wanted.is_integer()
+        }
+        ValueType::Float | ValueType::Double => wanted.is_float(),
+        _ => false,
+    }
+}

@@ -1,0 +1,59 @@
+//! `[models.<name>]`: which features a model takes and what to do when one is missing or stale.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::types::cell::Cell;
+
+/// How one model is served.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The features that the model takes: the name of a feature service, or a comma-separated list of `view:feature`.
+    /// Without it the tag `terrarium.features` of the model version decides.
+    pub features: Option<String>,
+    /// What to do with a feature that is not in the store, or null in it.
+    pub on_missing: OnMissing,
+    /// What to do with a feature that is older than it may be.
+    pub on_stale: OnStale,
+    /// Age from which a feature counts as stale, for all features of the model. Without it the `ttl` of the feature's
+    /// view decides; zero is no limit.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "Option<String>", extend("format" = "duration"))]
+    pub max_age: Option<Duration>,
+    /// Values that stand in for features, by feature name, `view__feature` or `view:feature`; used by the policy
+    /// `default` of `on_missing` and `on_stale`.
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub defaults: BTreeMap<String, Cell>,
+}
+
+/// What to do with a feature that is not in the store, or null in it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnMissing {
+    /// The model gets a null: NaN in a floating-point column, an error in any other.
+    #[default]
+    Null,
+    /// The model gets the configured default.
+    Default,
+    /// The request fails with `feature_missing`.
+    Error,
+}
+
+/// What to do with a feature that is older than it may be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnStale {
+    /// The model gets the old value.
+    #[default]
+    Serve,
+    /// The model gets a null: NaN in a floating-point column, an error in any other.
+    Null,
+    /// The model gets the configured default.
+    Default,
+    /// The request fails with `feature_stale`.
+    Error,
+}

@@ -1,0 +1,184 @@
+//! What can go wrong with a prediction.
+
+use std::time::Duration;
+
+use crate::error::{ErrorClass, Failure};
+use crate::features::key::KeyError;
+use crate::types::dtype::DType;
+use crate::{audit, features, inference, models};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Audit(#[from] audit::Error),
+    #[error(transparent)]
+    Models(#[from] models::Error),
+    #[error(transparent)]
+    Features(#[from] features::Error),
+    #[error(transparent)]
+    Inference(#[from] inference::Error),
+
+    #[error("the model has no use for `{place}.{name}`")]
+    UnknownColumn {
+        place: &'static str,
+        name: String,
+        known: String,
+    },
+    #[error("`{place}.{name}` gives a value that is given already under another name")]
+    GivenTwice { place: &'static str, name: String },
+    #[error("input `{name}` is not given")]
+    InputMissing { name: String },
+    #[error("entity `{name}` is not given; feature `{feature}` is looked up by it")]
+    EntityMissing { name: String, feature: String },
+    #[error("row {row} of `{place}.{name}`: {source}")]
+    EntityKey {
+        place: &'static str,
+        name: String,
+        row: usize,
+        source: KeyError,
+    },
+    #[error("the model takes exactly {wanted} rows in one call, not {actual}")]
+    FixedRows { wanted: usize, actual: usize },
+
+    #[error("row {row} of column `{column}`: {actual} where {wanted} is wanted")]
+    Type {
+        row: usize,
+        column: String,
+        wanted: DType,
+        actual: &'static str,
+    },
+    #[error("row {row} of column `{column}`: the integer does not fit {wanted}")]
+    Range {
+        row: usize,
+        column: String,
+        wanted: DType,
+    },
+    #[error("row {row} of column `{column}`: null where {wanted} is wanted")]
+    Null {
+        row: usize,
+        column: String,
+        wanted: DType,
+    },
+    #[error("row {row} of column `{column}`: {actual} values where {wanted} are wanted")]
+    Length {
+        row: usize,
+        column: String,
+        wanted: usize,
+        actual: usize,
+    },
+    #[error("row {row} of input `{input}` has {actual} values, and row 0 has {wanted}")]
+    Ragged {
+        row: usize,
+        input: String,
+        wanted: usize,
+        actual: usize,
+    },
+
+    #[error("row {row}: feature `{feature}` is {status}")]
+    FeatureMissing {
+        row: usize,
+        feature: String,
+        status: &'static str,
+    },
+    #[error("row {row}: feature `{feature}` is {} old, more than {}", seconds(.age), seconds(.limit))]
+    FeatureStale {
+        row: usize,
+        feature: String,
+        age: Duration,
+        limit: Duration,
+    },
+
+    #[error("output `{output}` of the model has {actual} rows where the request has {wanted}")]
+    OutputRows {
+        output: String,
+        wanted: usize,
+        actual: usize,
+    },
+}
+
+fn seconds(duration: &Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_secs(duration.as_secs()))
+}
+
+impl Failure for Error {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Audit(error) => error.class(),
+            Self::Models(error) => error.class(),
+            Self::Features(error) => error.class(),
+            Self::Inference(error) => error.class(),
+            Self::UnknownColumn { .. }
+            | Self::GivenTwice { .. }
+            | Self::InputMissing { .. }
+            | Self::EntityMissing { .. }
+            | Self::EntityKey { .. }
+            | Self::FixedRows { .. }
+            | Self::Type { .. }
+            | Self::Range { .. }
+            | Self::Null { .. }
+            | Self::Length { .. }
+            | Self::Ragged { .. } => ErrorClass::InvalidInput,
+            Self::FeatureMissing { .. } | Self::FeatureStale { .. } => ErrorClass::Unprocessable,
+            Self::OutputRows { .. } => ErrorClass::Internal,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Audit(error) => error.code(),
+            Self::Models(error) => error.code(),
+            Self::Features(error) => error.code(),
+            Self::Inference(error) => error.code(),
+            Self::UnknownColumn { .. } => "column_unknown",
+            Self::GivenTwice { .. } => "column_duplicate",
+            Self::InputMissing { .. } => "input_missing",
+            Self::EntityMissing { .. } => "entity_missing",
+            Self::EntityKey { .. } => "entity_key_invalid",
+            Self::FixedRows { .. } => "rows_fixed",
+            Self::Type { .. } | Self::Null { .. } => "value_type_wrong",
+            Self::Range { .. } => "value_out_of_range",
+            Self::Length { .. } | Self::Ragged { .. } => "value_length_wrong",
+            Self::FeatureMissing { .. } => "feature_missing",
+            Self::FeatureStale { .. } => "feature_stale",
+            Self::OutputRows { .. } => "model_output_rows_wrong",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Audit(error) => error.hint(),
+            Self::Models(error) => error.hint(),
+            Self::Features(error) => error.hint(),
+            Self::Inference(error) => error.hint(),
+            Self::UnknownColumn { known, .. } if known.is_empty() => Some("leave it out".to_owned()),
+            Self::UnknownColumn { known, .. } => Some(format!("leave it out, or use one of: {known}")),
+            Self::GivenTwice { .. } => Some("give each value once, under one name".to_owned()),
+            Self::InputMissing { name } => Some(format!("add `{name}` to `inputs`, or to each of `rows`")),
+            Self::EntityMissing { name, .. } => {
+                Some(format!("add `{name}` to `entities`, or give every feature that needs it under `inputs`"))
+            }
+            Self::EntityKey { .. } => Some("send keys of the type that the entity has in Feast".to_owned()),
+            Self::FixedRows { .. } => Some("the graph's first dimension is fixed; export it with a free one".to_owned()),
+            Self::Type { wanted, .. } => Some(format!("send {}", describe(*wanted))),
+            Self::Range { wanted, .. } => Some(format!("send an integer within the range of {wanted}")),
+            Self::Null { .. } => Some("send a value; only floating-point columns take null".to_owned()),
+            Self::Length { .. } | Self::Ragged { .. } => Some("send lists of the length that the model takes".to_owned()),
+            Self::FeatureMissing { .. } => {
+                Some("materialize the feature, give it under `inputs`, or relax `on_missing` of the model".to_owned())
+            }
+            Self::FeatureStale { .. } => {
+                Some("materialize the feature, give it under `inputs`, or relax `on_stale` or `max_age`".to_owned())
+            }
+            Self::OutputRows { .. } => Some("the graph must give one row for each row it takes".to_owned()),
+        }
+    }
+}
+
+fn describe(dtype: DType) -> &'static str {
+    match dtype.json_type() {
+        "integer" => "a whole number without a decimal point",
+        "boolean" => "true or false",
+        "string" => "a string",
+        _ => "a number",
+    }
+}

@@ -1,0 +1,436 @@
+//! Every metric: its name, its labels and the handle that counts it.
+//!
+//! Labels come from closed sets (loaded models, steps, error codes, routes of the route table), never from what a
+//! caller wrote: a request for a model that is not served counts under the empty model.
+//! Handles are resolved once, when a model version goes live or a part starts; counting is then a few atomic adds.
+
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use crate::types::names::ModelVersion;
+use crate::types::prediction::Timings;
+use crate::types::timestamp::Timestamp;
+
+/// The Content-Type of `Metrics::render`.
+pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+/// What is known about a metric before anything is counted.
+struct Metric {
+    name: &'static str,
+    help: &'static str,
+    labels: &'static [&'static str],
+}
+
+const fn metric(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
+    Metric { name, help, labels }
+}
+
+const PREDICT_REQUESTS: Metric = metric(
+    "terrarium_predict_requests_total",
+    &["model", "version", "code"],
+    "Predictions asked for, by what came of them: `ok` or the code of the error.",
+);
+const PREDICT_STEP: Metric = metric(
+    "terrarium_predict_step_seconds",
+    &["model", "step"],
+    "How long each step of an answered prediction took.",
+);
+const PREDICT_ROWS: Metric = metric(
+    "terrarium_predict_rows_total",
+    &["model"],
+    "Rows that were predicted.",
+);
+const AUDIT_EVENTS: Metric = metric(
+    "terrarium_audit_events_total",
+    &[],
+    "Audit events that were written.",
+);
+const AUDIT_FAILURES: Metric = metric(
+    "terrarium_audit_failures_total",
+    &[],
+    "Audit events that could not be written.",
+);
+const HTTP_REQUESTS: Metric = metric(
+    "terrarium_http_requests_total",
+    &["route", "status"],
+    "HTTP requests answered, by route template and status code.",
+);
+const HTTP_IN_FLIGHT: Metric = metric(
+    "terrarium_http_in_flight",
+    &[],
+    "HTTP requests being answered now.",
+);
+const MODELS_LOADED: Metric = metric(
+    "terrarium_models_loaded",
+    &[],
+    "Model versions that are being served.",
+);
+const MODEL_LOAD_FAILURES: Metric = metric(
+    "terrarium_model_load_failures",
+    &[],
+    "Model versions whose last load failed.",
+);
+const ONLINE_READ_FAILURES: Metric = metric(
+    "terrarium_online_read_failures_total",
+    &[],
+    "Reads of the online store that failed.",
+);
+const START_TIME: Metric = metric(
+    "terrarium_process_start_time_seconds",
+    &[],
+    "When the process started, in seconds since the Unix epoch.",
+);
+const BUILD_INFO: Metric = metric(
+    "terrarium_build_info",
+    &["version"],
+    "Always 1; the labels say what is running.",
+);
+
+/// The code under which an answered prediction counts.
+pub const CODE_OK: &str = "ok";
+
+/// Upper bounds in seconds: 5 µs to 10 s.
+const STEP_BUCKETS: [f64; 20] = [
+    5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1,
+    0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+
+/// All metrics of one process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    predict_requests: IntCounterVec,
+    predict_step: HistogramVec,
+    predict_rows: IntCounterVec,
+    audit: AuditMetrics,
+    http_requests: IntCounterVec,
+    http_in_flight: IntGauge,
+    models_loaded: IntGauge,
+    model_load_failures: IntGauge,
+    online_read_failures: IntCounter,
+}
+
+impl Metrics {
+    /// Fresh metrics in a registry of their own; the process counts as started now.
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let start_time = in_registry(&registry, Gauge::with_opts(opts(&START_TIME)));
+        start_time.set(Timestamp::now().as_micros() as f64 / 1e6);
+        let build_info = in_registry(
+            &registry,
+            IntGaugeVec::new(opts(&BUILD_INFO), BUILD_INFO.labels),
+        );
+        build_info
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
+        Self {
+            predict_requests: counters(&registry, &PREDICT_REQUESTS),
+            predict_step: in_registry(
+                &registry,
+                HistogramVec::new(
+                    HistogramOpts::new(PREDICT_STEP.name, PREDICT_STEP.help)
+                        .buckets(STEP_BUCKETS.to_vec()),
+                    PREDICT_STEP.labels,
+                ),
+            ),
+            predict_rows: counters(&registry, &PREDICT_ROWS),
+            audit: AuditMetrics {
+                events: counter(&registry, &AUDIT_EVENTS),
+                failures: counter(&registry, &AUDIT_FAILURES),
+            },
+            http_requests: counters(&registry, &HTTP_REQUESTS),
+            http_in_flight: gauge(&registry, &HTTP_IN_FLIGHT),
+            models_loaded: gauge(&registry, &MODELS_LOADED),
+            model_load_failures: gauge(&registry, &MODEL_LOAD_FAILURES),
+            online_read_failures: counter(&registry, &ONLINE_READ_FAILURES),
+            registry,
+        }
+    }
+
+    /// Handles of a version that goes live; keep them with it.
+    pub fn model(&self, name: &str, version: ModelVersion) -> ModelMetrics {
+        let version = version.to_string();
+        let step = |step| self.predict_step.with_label_values(&[name, step]);
+        ModelMetrics {
+            name: name.to_owned(),
+            ok: self
+                .predict_requests
+                .with_label_values(&[name, version.as_str(), CODE_OK]),
+            version,
+            requests: self.predict_requests.clone(),
+            rows: self.predict_rows.with_label_values(&[name]),
+            features: step("features"),
+            assemble: step("assemble"),
+            queue: step("queue"),
+            engine: step("engine"),
+            total: step("total"),
+        }
+    }
+
+    /// Counts a request that was not for a served model: what it named makes no label.
+    pub fn count_unknown_model(&self, code: &'static str) {
+        self.predict_requests
+            .with_label_values(&["", "", code])
+            .inc();
+    }
+
+    pub fn audit(&self) -> AuditMetrics {
+        self.audit.clone()
+    }
+
+    /// Counts an HTTP answer. `route` is the template of the route table, or one fixed word where none matched.
+    pub fn http_answered(&self, route: &str, status: u16) {
+        let mut digits = [0; 3];
+        self.http_requests
+            .with_label_values(&[route, status_text(status, &mut digits)])
+            .inc();
+    }
+
+    /// Counts an HTTP request as being answered until the guard is dropped.
+    pub fn http_in_flight(&self) -> InFlight {
+        self.http_in_flight.inc();
+        InFlight(self.http_in_flight.clone())
+    }
+
+    /// How many versions are served, and how many failed to load the last time.
+    pub fn set_models(&self, n_loaded: usize, n_failed: usize) {
+        self.models_loaded.set(gauge_value(n_loaded));
+        self.model_load_failures.set(gauge_value(n_failed));
+    }
+
+    pub fn online_read_failures(&self) -> IntCounter {
+        self.online_read_failures.clone()
+    }
+
+    /// Everything in Prometheus' text format.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        if let Err(error) = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "the metrics could not be rendered to their end");
+        }
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Counts the predictions of one model version. Clones count into the same place.
+#[derive(Debug, Clone)]
+pub struct ModelMetrics {
+    name: String,
+    version: String,
+    ok: IntCounter,
+    requests: IntCounterVec,
+    rows: IntCounter,
+    features: Histogram,
+    assemble: Histogram,
+    queue: Histogram,
+    engine: Histogram,
+    total: Histogram,
+}
+
+impl ModelMetrics {
+    /// Counts a request by what came of it: `CODE_OK` or the code of the error.
+    pub fn count(&self, code: &'static str) {
+        if code == CODE_OK {
+            self.ok.inc();
+            return;
+        }
+        let labels = [self.name.as_str(), self.version.as_str(), code];
+        self.requests.with_label_values(&labels).inc();
+    }
+
+    /// The steps and rows of an answered prediction.
+    pub fn observe(&self, timings: &Timings, n_rows: usize) {
+        self.rows.inc_by(n_rows as u64);
+        observe(&self.features, timings.features);
+        observe(&self.assemble, timings.assemble);
+        observe(&self.queue, timings.queue);
+        observe(&self.engine, timings.engine);
+        observe(&self.total, timings.total);
+    }
+}
+
+/// Counts audit events. Clones count into the same place.
+#[derive(Debug, Clone)]
+pub struct AuditMetrics {
+    pub events: IntCounter,
+    pub failures: IntCounter,
+}
+
+/// One HTTP request being answered.
+#[derive(Debug)]
+pub struct InFlight(IntGauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+fn observe(histogram: &Histogram, duration: Duration) {
+    histogram.observe(duration.as_secs_f64());
+}
+
+fn gauge_value(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// The three digits of a status code, without an allocation.
+fn status_text(status: u16, digits: &mut [u8; 3]) -> &str {
+    let digit = |n: u16| b'0' + (n % 10) as u8;
+    *digits = [digit(status / 100), digit(status / 10), digit(status)];
+    std::str::from_utf8(digits).unwrap_or_default()
+}
+
+fn opts(metric: &Metric) -> Opts {
+    Opts::new(metric.name, metric.help)
+}
+
+fn counter(registry: &Registry, metric: &Metric) -> IntCounter {
+    in_registry(registry, IntCounter::with_opts(opts(metric)))
+}
+
+fn counters(registry: &Registry, metric: &Metric) -> IntCounterVec {
+    in_registry(registry, IntCounterVec::new(opts(metric), metric.labels))
+}
+
+fn gauge(registry: &Registry, metric: &Metric) -> IntGauge {
+    in_registry(registry, IntGauge::with_opts(opts(metric)))
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "names are the constants above, each registered once in a fresh registry"
+)]
+fn in_registry<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: prometheus::Result<C>,
+) -> C {
+    let collector = collector.expect("the name and the labels are valid");
+    registry
+        .register(Box::new(collector.clone()))
+        .expect("the name is registered once");
+    collector
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MICROSECOND: Duration = Duration::from_micros(1);
+
+    fn timings() -> Timings {
+        Timings {
+            features: 120 * MICROSECOND,
+            assemble: 3 * MICROSECOND,
+            queue: Duration::ZERO,
+            engine: 7 * MICROSECOND,
+            total: 140 * MICROSECOND,
+        }
+    }
+
+    fn assert_renders(metrics: &Metrics, lines: &[&str]) {
+        let text = metrics.render();
+        for line in lines {
+            assert!(text.lines().any(|l| l == *line), "no `{line}` in\n{text}");
+        }
+    }
+
+    #[test]
+    fn an_answered_prediction_counts_once_with_its_steps_and_rows() {
+        let metrics = Metrics::new();
+        let model = metrics.model("ranking", ModelVersion(3));
+        model.count(CODE_OK);
+        model.observe(&timings(), 20);
+        assert_renders(
+            &metrics,
+            &[
+                r#"terrarium_predict_requests_total{code="ok",model="ranking",version="3"} 1"#,
+                r#"terrarium_predict_rows_total{model="ranking"} 20"#,
+                r#"terrarium_predict_step_seconds_bucket{model="ranking",step="engine",le="0.000005"} 0"#,
+                r#"terrarium_predict_step_seconds_bucket{model="ranking",step="engine",le="0.00001"} 1"#,
+                r#"terrarium_predict_step_seconds_bucket{model="ranking",step="total",le="10"} 1"#,
+                r#"terrarium_predict_step_seconds_count{model="ranking",step="queue"} 1"#,
+            ],
+        );
+    }
+
+    #[test]
+    fn failures_count_by_code_and_leave_the_steps_alone() {
+        let metrics = Metrics::new();
+        let model = metrics.model("ranking", ModelVersion(3));
+        model.count("feature_missing");
+        model.clone().count("feature_missing");
+        assert_renders(
+            &metrics,
+            &[
+                r#"terrarium_predict_requests_total{code="feature_missing",model="ranking",version="3"} 2"#,
+                r#"terrarium_predict_requests_total{code="ok",model="ranking",version="3"} 0"#,
+                r#"terrarium_predict_step_seconds_count{model="ranking",step="total"} 0"#,
+            ],
+        );
+    }
+
+    #[test]
+    fn an_unknown_model_counts_without_a_name() {
+        let metrics = Metrics::new();
+        metrics.count_unknown_model("model_unknown");
+        assert_renders(
+            &metrics,
+            &[r#"terrarium_predict_requests_total{code="model_unknown",model="",version=""} 1"#],
+        );
+    }
+
+    #[test]
+    fn http_requests_count_by_route_and_status_and_while_in_flight() {
+        let metrics = Metrics::new();
+        let in_flight = metrics.http_in_flight();
+        metrics.http_answered("/v1/models/{model}/predict", 404);
+        assert_renders(
+            &metrics,
+            &[
+                "terrarium_http_in_flight 1",
+                r#"terrarium_http_requests_total{route="/v1/models/{model}/predict",status="404"} 1"#,
+            ],
+        );
+        drop(in_flight);
+        assert_renders(&metrics, &["terrarium_http_in_flight 0"]);
+    }
+
+    #[test]
+    fn the_process_tells_version_start_models_and_stores() {
+        let metrics = Metrics::new();
+        metrics.set_models(2, 1);
+        metrics.online_read_failures().inc();
+        assert_renders(
+            &metrics,
+            &[
+                concat!(
+                    "terrarium_build_info{version=\"",
+                    env!("CARGO_PKG_VERSION"),
+                    "\"} 1"
+                ),
+                "terrarium_models_loaded 2",
+                "terrarium_model_load_failures 1",
+                "terrarium_online_read_failures_total 1",
+                "terrarium_audit_events_total 0",
+                "terrarium_audit_failures_total 0",
+            ],
+        );
+        assert!(
+            metrics
+                .render()
+                .contains("terrarium_process_start_time_seconds 1")
+        );
+    }
+}
