@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use tokio::runtime::RuntimeFlavor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -65,9 +66,39 @@ where
     tokio::task::spawn_blocking(work).await
 }
 
+/// Runs CPU work on this thread; while `is_long`, other tasks of this async worker go on elsewhere.
+///
+/// For work that borrows what it needs, such as decoding a large body. Long is what takes over half a millisecond.
+pub fn run_here<T>(is_long: bool, work: impl FnOnce() -> T) -> T {
+    let hands_over = || {
+        let handle = tokio::runtime::Handle::try_current();
+        handle.is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread)
+    };
+    if is_long && hands_over() {
+        tokio::task::block_in_place(work)
+    } else {
+        work()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn long_work_lets_other_tasks_of_its_worker_go_on() {
+        let shutdown = Shutdown::new();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        shutdown.spawn("other", async move { sender.send(()).unwrap() });
+        let work = async move {
+            run_here(true, || {
+                receiver.recv_timeout(Duration::from_secs(30)).is_ok()
+            })
+        };
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        shutdown.spawn("long", async move { answer.send(work.await).unwrap() });
+        assert!(answered.await.unwrap());
+    }
 
     #[tokio::test]
     async fn drain_waits_for_tracked_tasks() {

@@ -18,6 +18,8 @@ pub enum Error {
     BodyEmpty,
     #[error("the body is larger than the limit of {limit} bytes")]
     BodyTooLarge { limit: usize },
+    #[error("the body did not arrive in time")]
+    BodyLate,
     #[error("the body ended early: {source}")]
     BodyCut { source: axum::Error },
     #[error("the body is not valid{}: {message}", at(.path))]
@@ -69,6 +71,7 @@ impl Failure for Error {
             | Self::TwoForms { .. }
             | Self::NoForm
             | Self::RowColumns { .. } => ErrorClass::InvalidInput,
+            Self::BodyLate => ErrorClass::DeadlineExceeded,
             Self::BodyCut { .. } => ErrorClass::Cancelled,
             Self::ContentType { .. } => ErrorClass::UnsupportedMediaType,
             Self::RouteUnknown { .. } => ErrorClass::NotFound,
@@ -88,6 +91,7 @@ impl Failure for Error {
             Self::Columns(ColumnsError::TooManyRows { .. }) => "rows_too_many",
             Self::BodyEmpty => "body_empty",
             Self::BodyTooLarge { .. } => "body_too_large",
+            Self::BodyLate => "body_late",
             Self::BodyCut { .. } => "body_cut",
             Self::BodyMalformed { .. } => "body_malformed",
             Self::TwoForms { .. } | Self::NoForm => "body_form_ambiguous",
@@ -127,6 +131,7 @@ impl Failure for Error {
             Self::RouteUnknown { .. } | Self::MethodNotAllowed { .. } => {
                 "the routes are listed at /openapi.json and /docs"
             }
+            Self::BodyLate => "send it faster, or raise `http.request_timeout`",
             Self::BodyCut { .. } | Self::Encode { .. } => return None,
         };
         if hint.is_empty() {

@@ -7,6 +7,7 @@ use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 
 use super::error::Error;
+use crate::types::deadline::Deadline;
 use crate::types::request::{RequestContext, Surface};
 
 pub(super) const REQUEST_ID: &str = "x-request-id";
@@ -52,11 +53,12 @@ fn trace_id(headers: &HeaderMap) -> Option<String> {
     (valid && trace.bytes().any(|byte| byte != b'0')).then(|| trace.to_owned())
 }
 
-/// The whole body of a JSON request, no longer than `limit` bytes.
+/// The whole body of a JSON request, no longer than `limit` bytes, arrived by the deadline.
 pub(super) async fn json_body(
     headers: &HeaderMap,
     body: Body,
     limit: usize,
+    deadline: Deadline,
 ) -> Result<Bytes, Error> {
     check_content_type(headers)?;
     let length = headers
@@ -65,10 +67,11 @@ pub(super) async fn json_body(
     if length.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > limit)) {
         return Err(Error::BodyTooLarge { limit });
     }
-    axum::body::to_bytes(body, limit).await.map_err(|error| {
-        let too_large = std::error::Error::source(&error)
+    let read = tokio::time::timeout_at(deadline.instant(), axum::body::to_bytes(body, limit));
+    read.await.map_err(|_| Error::BodyLate)?.map_err(|error| {
+        let is_too_large = std::error::Error::source(&error)
             .is_some_and(|cause| cause.is::<http_body_util::LengthLimitError>());
-        if too_large {
+        if is_too_large {
             Error::BodyTooLarge { limit }
         } else {
             Error::BodyCut { source: error }

@@ -10,8 +10,12 @@ use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use super::encode::PredictAnswer;
 use super::error::Error;
 use super::{Api, decode, extract, problem};
+use crate::shutdown::run_here;
 use crate::types::deadline::Deadline;
 use crate::types::request::{PredictRequest, RequestContext};
+
+/// Decoding so many bytes takes about half a millisecond.
+const LARGE_BODY: usize = 64 * 1024;
 
 pub(super) async fn predict(
     State(api): State<Arc<Api>>,
@@ -43,7 +47,13 @@ async fn answer(
 ) -> Result<Vec<u8>, Error> {
     let deadline = Deadline::after(api.config.request_timeout);
     let (parts, body) = request.into_parts();
-    let bytes = extract::json_body(&parts.headers, body, api.config.max_body.as_usize()).await?;
+    let bytes = extract::json_body(
+        &parts.headers,
+        body,
+        api.config.max_body.as_usize(),
+        deadline,
+    )
+    .await?;
     predict_once(api, model, &bytes, deadline, context).await
 }
 
@@ -55,7 +65,9 @@ pub async fn predict_once(
     deadline: Deadline,
     context: RequestContext,
 ) -> Result<Vec<u8>, Error> {
-    let body = decode::predict_body(body, api.config.max_rows)?;
+    let body = run_here(body.len() > LARGE_BODY, || {
+        decode::predict_body(body, api.config.max_rows)
+    })?;
     let request = PredictRequest {
         model: model.parse()?,
         columns: body.columns,
@@ -68,5 +80,5 @@ pub async fn predict_once(
         prediction: &prediction,
         explain: body.explain,
     };
-    answer.to_json().map_err(|source| Error::Encode { source })
+    run_here(request.is_large(), || answer.to_json()).map_err(|source| Error::Encode { source })
 }

@@ -25,6 +25,7 @@ use crate::audit::{AuditLog, AuditRecord};
 use crate::error::Failure;
 use crate::features::FeatureStore;
 use crate::models::{ModelCatalog, ServedVersion};
+use crate::shutdown::run_here;
 use crate::telemetry::metrics::{CODE_OK, Metrics, ModelMetrics};
 use crate::types::feature::FeatureRows;
 use crate::types::prediction::{NamedOutput, Prediction, ServedBy, Timings};
@@ -66,10 +67,10 @@ impl Predictor {
     pub async fn predict(&self, request: &PredictRequest) -> Result<Prediction, Error> {
         let mut record = self.audit.open(request)?;
         let outcome = self.run(request, &mut record).await;
-        match &outcome {
-            Ok(prediction) => record.close(Ok(prediction))?,
-            Err(error) => record.close(Err(error))?,
-        }
+        run_here(request.is_large(), || match &outcome {
+            Ok(prediction) => record.close(Ok(prediction)),
+            Err(error) => record.close(Err(error)),
+        })?;
         outcome
     }
 
@@ -116,7 +117,7 @@ impl Predictor {
     ) -> Result<Answer, Error> {
         let start = Instant::now();
         let plan = &model.plan;
-        let call = plan.fit(request)?;
+        let call = run_here(request.is_large(), || plan.fit(request))?;
         let mut features = match (&plan.online, &self.features) {
             (Some(online), Some(store)) => {
                 store.online(online, &call.keys, request.deadline).await?
@@ -124,7 +125,9 @@ impl Predictor {
             _ => FeatureRows::none(call.n_rows),
         };
         let read = Instant::now();
-        let inputs = assemble::model_inputs(plan, &call, &mut features)?;
+        let inputs = run_here(request.is_large(), || {
+            assemble::model_inputs(plan, &call, &mut features)
+        })?;
         let assembled = Instant::now();
         let inference = model.model.infer(inputs, request.deadline).await?;
         let outputs = name_outputs(plan, inference.outputs, call.n_rows)?;

@@ -33,6 +33,16 @@ pub struct PredictRequest {
     pub context: RequestContext,
 }
 
+/// So many cells take about half a millisecond of work in every step that looks at each of them.
+const LARGE: usize = 4_096;
+
+impl PredictRequest {
+    /// Whether working through all cells takes so long that other requests should not wait for it.
+    pub fn is_large(&self) -> bool {
+        self.columns.n_rows() * self.columns.columns().len().max(1) > LARGE
+    }
+}
+
 /// Where a request came from, for the audit record and for error bodies.
 #[derive(Debug, Clone)]
 pub struct RequestContext {
