@@ -1,6 +1,7 @@
 //! What can go wrong with features, in one enum over the errors of the parts.
 
 use super::definitions::ValueType;
+use super::suggest::Known;
 use super::{materialize, online, registry, repo};
 use crate::error::{ErrorClass, Failure};
 
@@ -14,24 +15,27 @@ pub enum Error {
     Online(#[from] online::Error),
     #[error(transparent)]
     Materialize(#[from] materialize::Error),
-    #[error("feature service `{service}` is not in the registry of project `{project}`")]
+    #[error(
+        "feature service `{service}` is not in the registry of project `{project}`, which has {known}"
+    )]
     UnknownFeatureService {
         service: String,
         project: String,
-        nearest: Option<String>,
+        known: Box<Known>,
     },
-    #[error("feature view `{view}` is not in the registry of project `{project}`")]
+    #[error(
+        "feature view `{view}` is not in the registry of project `{project}`, which has {known}"
+    )]
     UnknownFeatureView {
         view: String,
         project: String,
-        nearest: Option<String>,
+        known: Box<Known>,
     },
-    #[error("feature view `{view}` has no feature `{feature}`; it has `{}`", known.join("`, `"))]
+    #[error("feature view `{view}` has no feature `{feature}`; it has {known}")]
     UnknownFeature {
         view: String,
         feature: String,
-        known: Vec<String>,
-        nearest: Option<String>,
+        known: Box<Known>,
     },
     #[error(
         "feature view `{view}` is at version {current}, and only that can be read, not {wanted}"
@@ -114,12 +118,12 @@ impl Failure for Error {
             Self::Registry(error) => error.hint(),
             Self::Online(error) => error.hint(),
             Self::Materialize(error) => error.hint(),
-            Self::UnknownFeatureService { nearest, .. }
-            | Self::UnknownFeatureView { nearest, .. }
-            | Self::UnknownFeature { nearest, .. } => Some(match nearest {
-                Some(name) => format!("did you mean `{name}`?"),
-                None => "check the name, or run `feast apply`".to_owned(),
-            }),
+            Self::UnknownFeatureService { known, .. }
+            | Self::UnknownFeatureView { known, .. }
+            | Self::UnknownFeature { known, .. } => {
+                let check = || "check the name, or run `feast apply`".to_owned();
+                Some(known.hint().unwrap_or_else(check))
+            }
             Self::OnDemand { .. } => {
                 Some("select the feature views that it is computed from".to_owned())
             }

@@ -39,6 +39,7 @@ pub use self::plan::{JoinKey, OnlinePlan, PlannedFeature, Selection};
 use self::registry::Registry;
 use self::repo::Repo;
 pub use self::rows::{EntityRows, KeyColumn};
+pub use self::suggest::Known;
 use crate::types::deadline::Deadline;
 use crate::types::feature::FeatureRows;
 use crate::types::names::FeatureRef;

@@ -81,26 +81,23 @@ pub(super) fn entity_keys(plan: &OnlinePlan, rows: &EntityRows) -> (Vec<EntityKe
 }
 
 fn group_keys(group: &PlannedGroup, rows: &EntityRows) -> (EntityKeys, RowKeys) {
-    let mut keys = EntityKeys::default();
     let mut columns = Vec::with_capacity(group.columns.len());
     for &column in &group.columns {
-        match &rows.columns[column] {
-            Some(column) => columns.push(column),
-            None => return (keys, RowKeys::Skipped),
-        }
+        columns.extend(&rows.columns[column]);
     }
-    if rows.n_rows == 0 {
-        return (keys, RowKeys::Skipped);
+    if columns.len() < group.columns.len() || rows.n_rows == 0 {
+        return (EntityKeys::default(), RowKeys::Skipped);
     }
-    let mut push = |row: usize| {
-        keys.push_with(|bytes| group.layout.encode(|i| columns[i].get(row), bytes));
-    };
     let is_scalar = |column: &&KeyColumn| matches!(column, KeyColumn::Scalar(_));
-    if rows.n_rows == 1 || columns.iter().all(is_scalar) {
-        push(0);
+    let one = rows.n_rows == 1 || columns.iter().all(is_scalar);
+    let n_keys = if one { 1 } else { rows.n_rows };
+    let mut keys = EntityKeys::with_capacity(n_keys, n_keys * group.layout.size_hint());
+    for row in 0..n_keys {
+        keys.push_with(|bytes| group.layout.encode(|i| columns[i].get(row), bytes));
+    }
+    if one {
         return (keys, RowKeys::One);
     }
-    (0..rows.n_rows).for_each(&mut push);
     let owners = keys.deduplicate();
     if keys.len() == rows.n_rows {
         return (keys, RowKeys::Own);

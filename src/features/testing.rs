@@ -77,6 +77,7 @@ impl TestRepo {
     }
 
     pub(super) async fn open(&self) -> FeatureStore {
-        FeatureStore::open(&self.config(), &|_| None).await.unwrap()
+        let utc = |name: &str| (name == "TZ").then(|| "UTC".to_owned());
+        FeatureStore::open(&self.config(), &utc).await.unwrap()
     }
 }

@@ -1,3 +1,5 @@
+//! The feature store over the SQLite file that Feast filled.
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -328,7 +330,7 @@ fn recorded_selection(body: &Json) -> Option<Selection> {
     let references: Vec<&str> = references.collect();
     let computed = ["fare_py", "rev_written"];
     let is_computed = |text: &&str| computed.iter().any(|view| text.starts_with(view));
-    (!references.iter().any(|text| is_computed(&text))).then(|| selection(&references))
+    (!references.iter().any(is_computed)).then(|| selection(&references))
 }
 
 fn recorded_rows(plan: &OnlinePlan, body: &Json) -> EntityRows {

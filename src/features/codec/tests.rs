@@ -1,3 +1,5 @@
+//! The codec against values recorded from Feast, and against hostile bytes.
+
 use proptest::prelude::*;
 
 use super::super::testing::{hex, recorded, unhex};

@@ -1,3 +1,5 @@
+//! Entity keys against those recorded from Feast.
+
 use serde_json::Value as Json;
 
 use super::super::testing::{bytes_of, hex, recorded};

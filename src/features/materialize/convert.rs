@@ -3,15 +3,14 @@
 //! A null is null, with two exceptions: a null UNIX_TIMESTAMP is stored as `i64::MIN`, and inside lists a null is zero, empty
 //! or false. NaN is null, but stays inside lists. Times are floored to whole seconds. Unlike Feast, which goes through pandas,
 //! integers beside a null keep all 64 bits.
-//! Not here: maps, structs and nested lists (`nested`).
+//! Not here: lists, sets and kinds of text (`lists`), maps, structs and nested lists (`nested`).
 
-use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Int64Array, ListArray,
-};
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Int64Array};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int32Type, Int64Type, TimeUnit};
 use arrow::error::ArrowError;
 
+use super::lists::{as_lists, as_sets, lists, text_lists, text_sets, texts};
 use super::nested;
 use crate::features::definitions::ValueType;
 use crate::types::value::{List, TextKind, Value};
@@ -107,7 +106,10 @@ fn split(list: List) -> Vec<Value> {
 }
 
 /// A column in the one Arrow type that `items` reads for `wanted`. Numbers that do not fit are an error.
-fn canonical(array: &ArrayRef, wanted: ValueType) -> Result<Option<ArrayRef>, ArrowError> {
+pub(super) fn canonical(
+    array: &ArrayRef,
+    wanted: ValueType,
+) -> Result<Option<ArrayRef>, ArrowError> {
     let target = match wanted {
         ValueType::Bytes => DataType::Binary,
         ValueType::String => DataType::Utf8,
@@ -193,7 +195,7 @@ fn seconds(array: &ArrayRef) -> Result<Option<ArrayRef>, ArrowError> {
 }
 
 /// All items of a canonical column; nulls are zero, empty or false.
-fn items(array: &ArrayRef, scalar: ValueType) -> List {
+pub(super) fn items(array: &ArrayRef, scalar: ValueType) -> List {
     match scalar {
         ValueType::Bytes => {
             let items = array.as_binary::<i32>().iter();
@@ -228,116 +230,4 @@ fn items(array: &ArrayRef, scalar: ValueType) -> List {
 fn numbers<T: ArrowPrimitiveType>(array: &ArrayRef, null: T::Native) -> Vec<T::Native> {
     let items = array.as_primitive::<T>().iter();
     items.map(|item| item.unwrap_or(null)).collect()
-}
-
-/// The lists of a list column, item by item in canonical form; `None` for a null list.
-fn lists(array: &ArrayRef, scalar: ValueType) -> Result<Option<Vec<Option<List>>>, ArrowError> {
-    let Some(lists) = as_list_array(array)? else {
-        return Ok(None);
-    };
-    let Some(all) = canonical(lists.values(), scalar)? else {
-        return Ok(None);
-    };
-    let each = spans(&lists)
-        .map(|span| span.map(|(start, length)| items(&all.slice(start, length), scalar)));
-    Ok(Some(each.collect()))
-}
-
-/// Start and length of every list among the items; `None` for a null list.
-pub(super) fn spans(lists: &ListArray) -> impl Iterator<Item = Option<(usize, usize)>> {
-    let offsets = lists.value_offsets();
-    (0..lists.len()).map(move |row| {
-        let start = usize::try_from(offsets[row]).unwrap_or(0);
-        let end = usize::try_from(offsets[row + 1]).unwrap_or(0);
-        lists.is_valid(row).then_some((start, end - start))
-    })
-}
-
-/// Any kind of Arrow list as the plain one.
-pub(super) fn as_list_array(array: &ArrayRef) -> Result<Option<ListArray>, ArrowError> {
-    let item = match array.data_type() {
-        DataType::List(_) => return Ok(Some(array.as_list::<i32>().clone())),
-        DataType::LargeList(item) | DataType::FixedSizeList(item, _) => item.clone(),
-        _ => return Ok(None),
-    };
-    let plain = cast(array, &DataType::List(item))?;
-    Ok(plain.map(|array| array.as_list::<i32>().clone()))
-}
-
-fn as_lists(lists: Vec<Option<List>>) -> Vec<Value> {
-    let value = |list: Option<List>| list.map_or(Value::Null, Value::List);
-    lists.into_iter().map(value).collect()
-}
-
-fn as_sets(lists: Vec<Option<List>>) -> Vec<Value> {
-    let value = |list: Option<List>| match list {
-        None => Value::Null,
-        Some(List::Bytes(items)) => Value::Set(List::Bytes(unique(items))),
-        Some(List::String(items)) => Value::Set(List::String(unique(items))),
-        Some(List::Int32(items)) => Value::Set(List::Int32(unique(items))),
-        Some(List::Int64(items)) => Value::Set(List::Int64(unique(items))),
-        Some(List::Double(items)) => Value::Set(List::Double(unique(items))),
-        Some(List::Float(items)) => Value::Set(List::Float(unique(items))),
-        Some(List::Bool(items)) => Value::Set(List::Bool(unique(items))),
-        Some(List::UnixTimestamp(items)) => Value::Set(List::UnixTimestamp(unique(items))),
-    };
-    lists.into_iter().map(value).collect()
-}
-
-/// The first of equal items, in order.
-fn unique<T: PartialEq>(items: Vec<T>) -> Vec<T> {
-    let mut kept: Vec<T> = Vec::with_capacity(items.len());
-    for item in items {
-        if !kept.contains(&item) {
-            kept.push(item);
-        }
-    }
-    kept
-}
-
-fn texts(array: &ArrayRef, kind: TextKind) -> Result<Option<Vec<Value>>, ArrowError> {
-    let Some(array) = cast(array, &DataType::Utf8)? else {
-        return Ok(None);
-    };
-    let mut values = Vec::with_capacity(array.len());
-    for text in array.as_string::<i32>() {
-        values.push(match text {
-            None => Value::Null,
-            Some(text) => Value::Text(kind, checked(text, kind)?),
-        });
-    }
-    Ok(Some(values))
-}
-
-fn text_lists(array: &ArrayRef, kind: TextKind) -> Result<Option<Vec<Value>>, ArrowError> {
-    let Some(lists) = lists(array, ValueType::String)? else {
-        return Ok(None);
-    };
-    let mut values = Vec::with_capacity(lists.len());
-    for list in lists {
-        let Some(List::String(texts)) = list else {
-            values.push(Value::Null);
-            continue;
-        };
-        let texts: Result<_, _> = texts.iter().map(|text| checked(text, kind)).collect();
-        values.push(Value::TextList(kind, texts?));
-    }
-    Ok(Some(values))
-}
-
-fn text_sets(values: Vec<Value>) -> Vec<Value> {
-    let set = |value| match value {
-        Value::TextList(kind, texts) => Value::TextSet(kind, unique(texts)),
-        other => other,
-    };
-    values.into_iter().map(set).collect()
-}
-
-/// JSON must parse; it is stored as it stands.
-fn checked(text: &str, kind: TextKind) -> Result<String, ArrowError> {
-    if kind == TextKind::Json {
-        serde_json::from_str::<serde::de::IgnoredAny>(text)
-            .map_err(|error| ArrowError::ParseError(format!("not JSON: {error}")))?;
-    }
-    Ok(text.to_owned())
 }

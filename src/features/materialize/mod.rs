@@ -5,6 +5,7 @@
 //! Not here: incremental ranges and the registry's record of what was materialized.
 
 mod convert;
+mod lists;
 mod nested;
 mod newest;
 mod source;
@@ -25,7 +26,7 @@ use super::online::{OnlineStore, StoredView};
 use super::plan::{Rules, stored_name};
 use super::registry::Registry;
 use super::repo::Repo;
-use super::suggest::nearest;
+use super::suggest::Known;
 use crate::error::{ErrorClass, Failure};
 use crate::shutdown::run_blocking;
 use crate::types::timestamp::Timestamp;
@@ -55,11 +56,13 @@ pub struct MaterializedView {
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("feature view `{view}` is not in the registry of project `{project}`")]
+    #[error(
+        "feature view `{view}` is not in the registry of project `{project}`, which has {known}"
+    )]
     UnknownView {
         view: String,
         project: String,
-        nearest: Option<String>,
+        known: Box<Known>,
     },
     #[error("feature view `{view}` is not online")]
     NotOnline { view: String },
@@ -76,12 +79,12 @@ pub enum Error {
         #[source]
         source: ParquetError,
     },
-    #[error("source {} of feature view `{view}` has no column `{column}`; it has `{}`", path.display(), known.join("`, `"))]
+    #[error("source {} of feature view `{view}` has no column `{column}`; it has {known}", path.display())]
     NoColumn {
         view: String,
         path: PathBuf,
         column: String,
-        known: Vec<String>,
+        known: Box<Known>,
     },
     #[error("column `{column}` of feature view `{view}` is {found} in its source and cannot become {}", wanted.name())]
     WrongType {
@@ -134,9 +137,7 @@ impl Failure for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::UnknownView { nearest, .. } => nearest
-                .as_ref()
-                .map(|name| format!("did you mean `{name}`?")),
+            Self::UnknownView { known, .. } => known.hint(),
             Self::NotOnline { .. } => {
                 Some("set `online=True` in its definition and run `feast apply`".to_owned())
             }
@@ -222,7 +223,7 @@ impl Job<'_> {
         Error::UnknownView {
             view,
             project: self.registry.project.clone(),
-            nearest: nearest(name, names),
+            known: Known::instead_of(name, names),
         }
     }
 

@@ -12,6 +12,7 @@ use super::{Error, convert};
 use crate::features::definitions::ValueType;
 use crate::features::key::{KeyLayout, KeyValue, KeyVersion};
 use crate::features::online::Row;
+use crate::features::suggest::Known;
 use crate::types::timestamp::Timestamp;
 use crate::types::value::Value;
 
@@ -162,13 +163,14 @@ fn candidates(
         None => None,
     };
     let mut picks = Vec::with_capacity(batch.num_rows());
-    for row in 0..batch.num_rows() {
+    // Every row of the batch lies in the range, so none is without an event timestamp.
+    for (row, event_timestamp) in event.values().iter().enumerate() {
         let mut key = Vec::new();
         layout.encode(|i| &keys[i][row], &mut key);
         let created = created.as_ref().filter(|created| created.is_valid(row));
         picks.push(Pick {
             key,
-            event_timestamp: event.value(row),
+            event_timestamp: *event_timestamp,
             created_timestamp: created.map(|created| created.value(row)),
             place: (number, row),
         });
@@ -235,7 +237,7 @@ fn named<'a>(batch: &'a RecordBatch, name: &str, source: &Source) -> Result<&'a 
         view: source.view.clone(),
         path: source.path().to_owned(),
         column: name.to_owned(),
-        known: Vec::new(),
+        known: Known::instead_of(name, std::iter::empty()),
     })
 }
 

@@ -12,6 +12,7 @@ use parquet::errors::ParquetError;
 
 use super::Error;
 use crate::features::definitions::{DataSource, FeatureView, Field, SourceKind};
+use crate::features::suggest::Known;
 
 const BATCH_ROWS: usize = 8_192;
 
@@ -129,17 +130,14 @@ impl Source {
         let names = names
             .chain([&self.event_timestamp])
             .chain(&self.created_timestamp);
+        let fields = schema.fields().iter().map(|field| field.name().as_str());
         let mut positions = Vec::new();
         for name in names {
             let position = schema.index_of(name).map_err(|_| Error::NoColumn {
                 view: self.view.clone(),
                 path: path.to_owned(),
                 column: name.clone(),
-                known: schema
-                    .fields()
-                    .iter()
-                    .map(|field| field.name().clone())
-                    .collect(),
+                known: Known::instead_of(name, fields.clone()),
             })?;
             positions.push(position);
         }

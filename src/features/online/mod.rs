@@ -103,6 +103,8 @@ pub enum Error {
     },
     #[error("online store {store} refused: {message}")]
     Refused { store: Arc<str>, message: String },
+    #[error("online store {store} does not exist yet: nothing was materialized")]
+    Missing { store: Arc<str> },
     #[error("online store {store} has no table for feature view `{view}`")]
     NotMaterialized { store: Arc<str>, view: String },
     #[error("online store {store} holds bytes for `{view}:{feature}` that are not a feature value")]
@@ -121,6 +123,7 @@ impl Failure for Error {
             Self::Timeout { .. }
             | Self::Unreachable { .. }
             | Self::Refused { .. }
+            | Self::Missing { .. }
             | Self::NotMaterialized { .. } => ErrorClass::Unavailable,
             Self::Value { .. } => ErrorClass::Internal,
         }
@@ -131,6 +134,7 @@ impl Failure for Error {
             Self::Timeout { .. } => "online_store_timeout",
             Self::Unreachable { .. } => "online_store_unreachable",
             Self::Refused { .. } => "online_store_refused",
+            Self::Missing { .. } => "online_store_missing",
             Self::NotMaterialized { .. } => "feature_view_not_materialized",
             Self::Value { .. } => "online_value_invalid",
         }
@@ -144,7 +148,7 @@ impl Failure for Error {
             Self::Unreachable { .. } | Self::Refused { .. } => Some(
                 "check `online_store` in feature_store.yaml, and that the store runs".to_owned(),
             ),
-            Self::NotMaterialized { .. } => {
+            Self::Missing { .. } | Self::NotMaterialized { .. } => {
                 Some("run `terrarium features materialize`, or `feast materialize`".to_owned())
             }
             Self::Value { .. } => {
@@ -152,6 +156,14 @@ impl Failure for Error {
             }
         }
     }
+}
+
+/// Where settings are read, as far as it bears on them.
+pub(super) struct Place<'a> {
+    /// Relative paths start here.
+    pub(super) directory: &'a Path,
+    /// The process's `TZ`, if it is set.
+    pub(super) time_zone: Option<String>,
 }
 
 /// Which store, as `online_store` of feature_store.yaml says.
@@ -165,7 +177,7 @@ impl Config {
     /// Reads a mapping with a `type`, the bare name of a type, or nothing (SQLite).
     pub(super) fn read(
         value: Option<Yaml>,
-        directory: &Path,
+        place: &Place<'_>,
         notes: &mut Vec<String>,
     ) -> Result<Self, Problem> {
         let mut entries = match value {
@@ -185,7 +197,7 @@ impl Config {
             Some(other) => return Err(wrong("online_store.type", "text", &other).into()),
         };
         match kind.as_str() {
-            "sqlite" => sqlite::Config::read(entries, directory, notes).map(Self::Sqlite),
+            "sqlite" => sqlite::Config::read(entries, place, notes).map(Self::Sqlite),
             "redis" => redis::Config::read(entries, notes).map(Self::Redis),
             other => Err(Problem::Unsupported(format!(
                 "`online_store.type: {other}`"

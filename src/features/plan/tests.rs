@@ -1,4 +1,9 @@
+//! Plans over the recorded registry.
+
+use super::super::Error;
 use super::super::online;
+use super::super::online::OnlineStore;
+use super::super::registry::Registry;
 use super::super::testing::fixture;
 use super::*;
 use crate::error::{ErrorClass, Failure};
@@ -17,7 +22,11 @@ const RULES: Rules = Rules {
 /// A store that is never read.
 fn store() -> Arc<dyn OnlineStore> {
     let yaml = serde_yaml_ng::from_str("{type: redis, connection_string: 'nowhere:1'}").unwrap();
-    let config = online::Config::read(Some(yaml), std::path::Path::new("/"), &mut Vec::new());
+    let place = online::Place {
+        directory: std::path::Path::new("/"),
+        time_zone: None,
+    };
+    let config = online::Config::read(Some(yaml), &place, &mut Vec::new());
     match config {
         Ok(config) => config.connect("ride_ops"),
         Err(_) => panic!("these are settings"),
@@ -170,7 +179,7 @@ fn what_is_not_there_is_named_with_what_is() {
     for (outcome, message, hint) in [
         (
             service("fs_plan"),
-            "feature service `fs_plan` is not in the registry of project `ride_ops`",
+            "feature service `fs_plan` is not in the registry of project `ride_ops`, which has `fs_plain`, `fs_alias`, `fs_odfv`",
             "did you mean `fs_plain`?",
         ),
         (
@@ -190,7 +199,7 @@ fn what_is_not_there_is_named_with_what_is() {
         ),
     ] {
         let error = outcome.unwrap_err();
-        assert_eq!(error.to_string(), message);
+        assert!(error.to_string().starts_with(message), "{error}");
         assert_eq!(error.hint().as_deref(), Some(hint));
         assert_eq!(error.class(), ErrorClass::NotFound);
     }
@@ -302,4 +311,32 @@ fn a_join_key_that_cannot_be_a_key_is_refused() {
         error.to_string(),
         "join key `device_hash` of feature view `device_fv` has type DOUBLE, of which no entity key can be made"
     );
+}
+
+#[test]
+fn a_selection_is_a_service_or_a_list() {
+    assert_eq!(
+        "fs_plain".parse(),
+        Ok(Selection::Service("fs_plain".to_owned()))
+    );
+    assert_eq!("a:b, c:d".parse(), Ok(selection(&["a:b", "c:d"])));
+    assert!("a:b,c".parse::<Selection>().is_err());
+    assert!("a,b".parse::<Selection>().is_err());
+}
+
+#[test]
+fn features_that_are_not_wanted_are_checked_and_not_read() {
+    let only_scalars = |reference: &FeatureRef| reference.view == "driver_scalars";
+    let plan = |references: &[&str]| {
+        let selection = selection(references);
+        compile(&registry(), RULES, &*store(), &selection, &only_scalars)
+    };
+    let kept = plan(&["trip_pair:trips", "driver_scalars:i64"]).unwrap();
+    assert_eq!(*kept.names, ["driver_scalars:i64"]);
+    assert_eq!(
+        kept.join_keys.len(),
+        1,
+        "the key of an unread view is not needed"
+    );
+    assert!(plan(&["trip_pair:nope", "driver_scalars:i64"]).is_err());
 }

@@ -1,8 +1,14 @@
+//! The recorded registry against its JSON form, and damaged registries.
+
 use proptest::prelude::*;
 use serde_json::Value as Json;
 
 use super::super::testing::{fixture, recorded};
+use super::read::join_keys;
 use super::*;
+use crate::features::definitions::{Field, SourceKind, ValueType, ViewKind};
+use crate::types::timestamp::Timestamp;
+use std::time::Duration;
 
 fn text<'a>(json: &'a Json, key: &str) -> &'a str {
     json[key].as_str().unwrap_or_default()

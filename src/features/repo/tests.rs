@@ -1,3 +1,5 @@
+//! Settings as users write them, and mistakes in them.
+
 use super::super::testing::{TestRepo, fixture};
 use super::*;
 

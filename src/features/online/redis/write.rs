@@ -10,8 +10,8 @@ use crate::features::codec;
 use crate::types::deadline::Deadline;
 
 const SCRIPT: &str = include_str!("write.lua");
-/// Arguments per script: Redis answers nobody else while one runs.
-const MAX_ARGUMENTS: usize = 8_192;
+/// Arguments per script. Redis answers nobody else while one runs, which for so many is about a millisecond.
+const MAX_ARGUMENTS: usize = 2_048;
 const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 
 pub(super) async fn write(

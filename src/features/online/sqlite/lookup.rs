@@ -20,8 +20,6 @@ const MAX_KEYS: usize = 512;
 pub(super) struct SqliteLookup {
     database: Database,
     groups: Vec<Group>,
-    /// Names of all views, for an error that cannot tell which.
-    all_views: String,
 }
 
 #[derive(Debug)]
@@ -43,12 +41,7 @@ struct View {
 
 impl SqliteLookup {
     pub(super) fn new(database: Database, groups: &[KeyGroup]) -> Self {
-        let mut names: Vec<&str> = Vec::new();
-        for view in groups.iter().flat_map(|group| &group.views) {
-            names.push(&view.name);
-        }
         Self {
-            all_views: names.join("`, `"),
             groups: groups
                 .iter()
                 .map(|group| Group::new(&database, group))
@@ -61,6 +54,7 @@ impl SqliteLookup {
     async fn read_turn(
         &self,
         keys: &[EntityKeys],
+        positions: &Positions<'_>,
         turn: usize,
         answer: &mut [StoredRows],
     ) -> Result<(), Error> {
@@ -89,10 +83,9 @@ impl SqliteLookup {
             query = query.bind(key);
         }
         let found = query.fetch_all(&self.database.readers).await;
-        let found = found.map_err(|error| self.database.failed(error, &self.all_views))?;
-        let positions = Positions::new(keys);
+        let found = found.map_err(|error| self.database.failed(error))?;
         for row in &found {
-            let failed = |error| self.database.failed(error, &self.all_views);
+            let failed = |error| self.database.failed(error);
             let part: i64 = row.try_get_unchecked(0).map_err(failed)?;
             let Some(i) = usize::try_from(part).ok().filter(|&i| i < parts.len()) else {
                 continue;
@@ -114,7 +107,7 @@ impl SqliteLookup {
         view: &View,
         cells: &mut [Option<StoredValue>],
     ) -> Result<(), Error> {
-        let failed = |error| self.database.failed(error, &view.name);
+        let failed = |error| self.database.failed(error);
         let name: &str = row.try_get_unchecked(2).map_err(failed)?;
         let bytes: &[u8] = row.try_get_unchecked(3).map_err(failed)?;
         let stored: i64 = row.try_get_unchecked(4).map_err(failed)?;
@@ -225,8 +218,9 @@ impl Lookup for SqliteLookup {
             n_turns = n_turns.max(keys.len().div_ceil(MAX_KEYS));
         }
         within(&self.database.store, deadline, async {
+            let positions = Positions::new(keys);
             for turn in 0..n_turns {
-                self.read_turn(keys, turn, &mut answer).await?;
+                self.read_turn(keys, &positions, turn, &mut answer).await?;
             }
             Ok(())
         })

@@ -31,6 +31,7 @@ use crate::types::deadline::Deadline;
 
 /// Each costs a thread once it is used.
 const MAX_READERS: u32 = 4;
+const REOPEN_AFTER: Duration = Duration::from_secs(60);
 /// How long a write waits for another program that is writing.
 const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -61,6 +62,8 @@ pub(super) fn connect(config: &Config, project: &str) -> SqliteStore {
             .max_connections(MAX_READERS)
             // The file is here; there is no network that could have dropped the connection.
             .test_before_acquire(false)
+            // A file that was deleted and made anew is found in a while.
+            .max_lifetime(REOPEN_AFTER)
             .connect_lazy_with(options.clone().read_only(true)),
     };
     let writer = SqlitePoolOptions::new()
@@ -83,9 +86,7 @@ impl OnlineStore for SqliteStore {
     async fn ping(&self, deadline: Deadline) -> Result<(), Error> {
         let query = sqlx::query("SELECT 1").execute(&self.database.readers);
         within(&self.database.store, deadline, async {
-            query
-                .await
-                .map_err(|error| self.database.failed(error, ""))?;
+            query.await.map_err(|error| self.database.failed(error))?;
             Ok(())
         })
         .await
@@ -102,8 +103,7 @@ impl Database {
         quoted(&format!("{}_{view}", self.project))
     }
 
-    /// `views` names what was asked for, where the statement tells no table.
-    fn failed(&self, error: sqlx::Error, views: &str) -> Error {
+    fn failed(&self, error: sqlx::Error) -> Error {
         let store = self.store.clone();
         let sqlx::Error::Database(reported) = &error else {
             let source = Arc::new(error);
@@ -115,13 +115,10 @@ impl Database {
             return Error::NotMaterialized { store, view };
         }
         if !self.path.exists() {
-            let view = views.to_owned();
-            return Error::NotMaterialized { store, view };
+            return Error::Missing { store };
         }
-        Error::Refused {
-            store,
-            message: reported.message().to_owned(),
-        }
+        let message = reported.message().to_owned();
+        Error::Refused { store, message }
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) async fn write(
     rows: &[Row],
 ) -> Result<usize, Error> {
     make_directory(database)?;
-    let failed = |error| database.failed(error, &view.name);
+    let failed = |error| database.failed(error);
     let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
     let table = database.table(&view.name);
     make_table(&mut transaction, database, &view.name)

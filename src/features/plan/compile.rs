@@ -1,114 +1,17 @@
-//! Compiling a selection of features into a plan: everything about a read that does not depend on the request.
-//!
-//! Views that are read by the same request columns form one key group. Features keep the order of the selection: a feature
-//! service's own, or the list's.
-//! Not here: the read itself (`FeatureStore::online`).
-
-#[cfg(test)]
-mod tests;
+//! From a selection and the registry to a plan. Every name is looked up here, once.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::Error;
-use super::definitions::{FeatureView, Field, Projection, ValueType, ViewState};
-use super::key::{KeyLayout, KeyType, KeyVersion};
-use super::online::{KeyGroup, Lookup, OnlineStore, StoredView};
-use super::registry::Registry;
-use super::repo::Repo;
-use super::suggest::nearest;
+use super::{JoinKey, OnlinePlan, PlannedFeature, PlannedGroup, Rules, Selection};
+use crate::features::Error;
+use crate::features::definitions::{FeatureView, Field, Projection, ViewState};
+use crate::features::key::{KeyLayout, KeyType, KeyVersion};
+use crate::features::online::{KeyGroup, OnlineStore, StoredView};
+use crate::features::registry::Registry;
+use crate::features::suggest::Known;
 use crate::types::names::FeatureRef;
 
-/// The features that somebody wants.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Selection {
-    /// All features of a feature service, by its name.
-    Service(String),
-    Features(Vec<FeatureRef>),
-}
-
-/// A compiled selection. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct OnlinePlan {
-    /// In order of the selection.
-    pub features: Vec<PlannedFeature>,
-    /// `view:feature` of each feature, the view by its alias where it has one.
-    pub names: Arc<[String]>,
-    /// The request columns that are needed, each once per type.
-    pub join_keys: Vec<JoinKey>,
-    pub(super) groups: Arc<[PlannedGroup]>,
-    /// Of each feature: its group, and its place among the group's features.
-    pub(super) places: Arc<[(usize, usize)]>,
-    pub(super) lookup: Arc<dyn Lookup>,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct PlannedFeature {
-    /// The view's alias, else its name.
-    pub view: String,
-    pub feature: String,
-    pub value_type: ValueType,
-    /// The view's own limit; zero is none.
-    pub ttl: Duration,
-    /// How old a value may be before it is `outside_max_age`; `None` is any age.
-    pub max_age: Option<Duration>,
-}
-
-/// A request column that is part of entity keys.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JoinKey {
-    /// The request's name for it, after the join key map.
-    pub name: String,
-    pub key_type: KeyType,
-    /// Views that are read by it, by their aliases.
-    pub used_by: Vec<String>,
-}
-
-/// Views that are read by the same columns.
-#[derive(Debug)]
-pub(super) struct PlannedGroup {
-    pub(super) layout: KeyLayout,
-    /// For each join key of the layout, which of the plan's join keys gives its value; none for entityless views.
-    pub(super) columns: Vec<usize>,
-    pub(super) n_features: usize,
-}
-
-impl OnlinePlan {
-    /// Sets the age limit of all features, in place of their views' `ttl`; zero is no limit, `None` goes back to the `ttl`.
-    pub fn set_max_age(&mut self, max_age: Option<Duration>) {
-        for feature in &mut self.features {
-            feature.max_age = Some(max_age.unwrap_or(feature.ttl)).filter(|age| !age.is_zero());
-        }
-    }
-
-    /// The features, by position, that cannot be read without the `i`th join key.
-    pub fn features_of_join_key(&self, i: usize) -> impl Iterator<Item = usize> {
-        let places = self.places.iter().enumerate();
-        places.filter_map(move |(feature, (group, _))| {
-            self.groups[*group].columns.contains(&i).then_some(feature)
-        })
-    }
-}
-
-/// What serving may do, as feature_store.yaml says.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Rules {
-    pub(super) key_version: KeyVersion,
-    pub(super) versioned_views: bool,
-    pub(super) serve_while_materializing: bool,
-}
-
-impl Rules {
-    pub(super) fn of(repo: &Repo) -> Self {
-        Self {
-            key_version: repo.key_version,
-            versioned_views: repo.registry.versioned_views,
-            serve_while_materializing: repo.registry.serve_while_materializing,
-        }
-    }
-}
-
-pub(super) fn compile(
+pub(in crate::features) fn compile(
     registry: &Registry,
     rules: Rules,
     store: &dyn OnlineStore,
@@ -172,7 +75,7 @@ impl<'a> Builder<'a> {
             return Err(Error::UnknownFeatureService {
                 service: name.to_owned(),
                 project: registry.project.clone(),
-                nearest: nearest(name, names),
+                known: Known::instead_of(name, names),
             });
         };
         for projection in &service.projections {
@@ -220,7 +123,7 @@ impl<'a> Builder<'a> {
             return Err(Error::UnknownFeatureView {
                 view: name.to_owned(),
                 project: registry.project.clone(),
-                nearest: nearest(name, names),
+                known: Known::instead_of(name, names),
             });
         };
         let served = match view.state {
@@ -391,7 +294,7 @@ impl<'a> Builder<'a> {
 }
 
 /// The name under which the online store keeps a view.
-pub(super) fn stored_name(view: &FeatureView, rules: Rules) -> String {
+pub(in crate::features) fn stored_name(view: &FeatureView, rules: Rules) -> String {
     if rules.versioned_views && view.version > 0 {
         format!("{}_v{}", view.name, view.version)
     } else {
@@ -418,8 +321,7 @@ fn feature_of<'a>(view: &'a FeatureView, name: &str) -> Result<&'a Field, Error>
         Error::UnknownFeature {
             view: view.name.clone(),
             feature: name.to_owned(),
-            known: names.clone().map(str::to_owned).collect(),
-            nearest: nearest(name, names),
+            known: Known::instead_of(name, names),
         }
     })
 }

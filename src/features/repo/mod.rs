@@ -5,6 +5,7 @@
 //! neither we nor Feast's core know are told in `notes`.
 //! Not here: what the stores make of their settings (`online`), reading the registry (`registry`).
 
+mod expand;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 use serde_yaml_ng::Value;
 
+use self::expand::expand;
+pub(super) use self::expand::unset_variable;
 use super::key::KeyVersion;
 use super::online;
 use super::settings::{Settings, SettingsError, wrong};
@@ -148,7 +151,7 @@ impl Repo {
             Ok(document) => document,
             Err(source) => return Err(Error::Yaml { path, source }),
         };
-        read(document, directory).map_err(|problem| match problem {
+        read(document, directory, environment).map_err(|problem| match problem {
             Problem::Setting(problem) => Error::Setting { path, problem },
             Problem::Invalid(message) => Error::Invalid { path, message },
             Problem::Unsupported(what) => Error::Unsupported { path, what },
@@ -173,7 +176,11 @@ const NOT_OURS: [&str; 13] = [
     "tags",
 ];
 
-fn read(document: Value, directory: &Path) -> Result<Repo, Problem> {
+fn read(
+    document: Value,
+    directory: &Path,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Repo, Problem> {
     let mut settings = Settings::new("", document)?;
     let mut notes = Vec::new();
     let project = settings
@@ -187,7 +194,11 @@ fn read(document: Value, directory: &Path) -> Result<Repo, Problem> {
             Problem::Unsupported(format!("`entity_key_serialization_version: {number}`"))
         })?,
     };
-    let online_store = online::Config::read(settings.take("online_store"), directory, &mut notes)?;
+    let place = online::Place {
+        directory,
+        time_zone: environment("TZ"),
+    };
+    let online_store = online::Config::read(settings.take("online_store"), &place, &mut notes)?;
     if matches!(online_store, online::Config::Sqlite(_)) && project.contains('-') {
         return Err(Problem::Invalid(format!(
             "project `{project}` has a `-`, which the SQLite online store cannot hold"
@@ -284,45 +295,4 @@ pub(super) fn local_path(text: &str, directory: &Path, setting: &str) -> Result<
         Some(("file", path)) => Ok(PathBuf::from(path)),
         Some((scheme, _)) => Err(Problem::Unsupported(format!("`{setting}` at {scheme}://"))),
     }
-}
-
-/// The first variable that expansion left standing.
-pub(super) fn unset_variable(text: &str) -> Option<&str> {
-    let (_, rest) = text.split_once("${")?;
-    let (name, _) = rest.split_once('}')?;
-    Some(name)
-}
-
-/// Python's `os.path.expandvars`: one pass, unset names stay, nothing escapes a `$`.
-fn expand(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find('$') {
-        out.push_str(&rest[..start]);
-        rest = &rest[start..];
-        let Some((name, length)) = variable(rest) else {
-            out.push('$');
-            rest = &rest[1..];
-            continue;
-        };
-        match environment(name) {
-            Some(value) => out.push_str(&value),
-            None => out.push_str(&rest[..length]),
-        }
-        rest = &rest[length..];
-    }
-    out.push_str(rest);
-    out
-}
-
-/// The variable that `text` begins with: its name, and the length of `$NAME` or `${NAME}`.
-fn variable(text: &str) -> Option<(&str, usize)> {
-    if let Some(braced) = text.strip_prefix("${") {
-        let end = braced.find('}')?;
-        return Some((&braced[..end], end + 3));
-    }
-    let plain = text.strip_prefix('$')?;
-    let word = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
-    let end = plain.find(word).unwrap_or(plain.len());
-    (end > 0).then(|| (&plain[..end], end + 1))
 }
