@@ -67,10 +67,10 @@ fn of(api: &Api) -> Value {
         let name = component_name(&model.name);
         let plan = model.plan.describe();
         schemas.insert(format!("{name}.Request"), request_schema(&plan));
-        schemas.insert(format!("{name}.Response"), response_schema(&model));
+        schemas.insert(format!("{name}.Response"), response_schema(model));
         paths.insert(
             format!("/v1/models/{}/predict", model.name),
-            predict_operation(&model, &name, &plan),
+            predict_operation(model, &name, &plan),
         );
     }
     json!({

@@ -1,7 +1,9 @@
 //! Integration tests: one binary, one module per surface.
 #![expect(
     clippy::disallowed_methods,
-    reason = "tests run what they need, and they are not the product"
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests run what they need and fail where they stand"
 )]
 
 mod architecture;
