@@ -93,6 +93,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/metrics", get(health::metrics))
         .route("/openapi.json", get(openapi::document))
         .route("/docs", get(openapi::redirect))
+        .route("/docs/", get(openapi::redirect))
         .route("/docs/{*file}", get(openapi::swagger_ui))
         .fallback(layers::unknown_route)
         .method_not_allowed_fallback(layers::method_not_allowed)
