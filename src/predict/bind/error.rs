@@ -3,6 +3,7 @@
 use crate::error::{ErrorClass, Failure};
 use crate::features;
 use crate::types::dtype::DType;
+use crate::types::names::FeatureRefError;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
@@ -14,9 +15,12 @@ pub(super) enum Error {
         source: features::Error,
     },
     #[error(
-        "features `{features}` of the model are neither a feature service nor a list of `view:feature`: {reason}"
+        "features `{features}` of the model are neither a feature service nor a list of features: {source}"
     )]
-    Selection { features: String, reason: String },
+    Selection {
+        features: String,
+        source: FeatureRefError,
+    },
     #[error("no input of the model takes any of the features `{features}`")]
     Unused { features: String },
     #[error("column `{column}` could be any of {candidates}")]

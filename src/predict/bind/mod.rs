@@ -7,6 +7,9 @@ mod error;
 mod outputs;
 mod selection;
 mod tensors;
+#[cfg(test)]
+mod tests;
+mod types;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -40,7 +40,10 @@ impl<'a> Selected<'a> {
         };
         Ok(Some(Self {
             store,
-            selection: parse(&text)?,
+            selection: text.parse().map_err(|source| Error::Selection {
+                features: text.clone(),
+                source,
+            })?,
             max_age: config.max_age,
             text,
         }))
@@ -69,33 +72,6 @@ impl<'a> Selected<'a> {
     }
 }
 
-/// A feature service, or a comma-separated list of `view:feature`.
-fn parse(text: &str) -> Result<Selection, Error> {
-    if !text.contains([':', ',']) {
-        if text.is_empty() {
-            return Err(Error::Selection {
-                features: text.to_owned(),
-                reason: "nothing is named".to_owned(),
-            });
-        }
-        return Ok(Selection::Service(text.to_owned()));
-    }
-    let mut features = Vec::new();
-    for part in text.split(',') {
-        let feature: FeatureRef =
-            part.trim()
-                .parse()
-                .map_err(
-                    |error: crate::types::names::FeatureRefError| Error::Selection {
-                        features: text.to_owned(),
-                        reason: error.to_string(),
-                    },
-                )?;
-        features.push(feature);
-    }
-    Ok(Selection::Features(features))
-}
-
 /// Whether `name` means the feature: by its own name, `view__feature` or `view:feature`.
 pub(super) fn is_named(feature: &PlannedFeature, name: &str) -> bool {
     let in_view = |rest: &str, separator: &str| {
@@ -104,26 +80,4 @@ pub(super) fn is_named(feature: &PlannedFeature, name: &str) -> bool {
             .is_some_and(|rest| rest == feature.feature)
     };
     name == feature.feature || in_view(name, "__") || in_view(name, ":")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_word_is_a_service_and_a_colon_makes_a_list() {
-        assert!(matches!(parse("svc"), Ok(Selection::Service(name)) if name == "svc"));
-        assert!(
-            matches!(parse("a:b, c:d"), Ok(Selection::Features(features)) if features.len() == 2)
-        );
-    }
-
-    #[test]
-    fn a_malformed_list_names_the_part() {
-        let error = parse("a:b, c")
-            .err()
-            .map(|error| error.to_string())
-            .unwrap_or_default();
-        assert!(error.contains("`c` is not a feature reference"), "{error}");
-    }
 }

@@ -8,7 +8,7 @@
 
 use super::error::Error;
 use super::selection::is_named;
-use crate::features::definitions::ValueType;
+use super::types::{check_convertible, is_list};
 use crate::features::{OnlinePlan, PlannedFeature};
 use crate::models::Candidate;
 use crate::predict::plan::{PlannedColumn, PlannedTensor, Source, Width};
@@ -312,7 +312,7 @@ fn feature_columns(
     let n_lists = online
         .features
         .iter()
-        .filter(|feature| element_of(feature.value_type).1)
+        .filter(|feature| is_list(feature.value_type))
         .count();
     let n_scalars = online.features.len() - n_lists;
     if let Some(wanted) = wanted {
@@ -336,7 +336,7 @@ fn feature_columns(
     };
     let mut columns = Vec::with_capacity(online.features.len());
     for (index, feature) in online.features.iter().enumerate() {
-        let is_list = element_of(feature.value_type).1;
+        let is_list = is_list(feature.value_type);
         let column = PlannedColumn {
             name: format!("{}__{}", feature.view, feature.feature),
             declared,
@@ -348,56 +348,4 @@ fn feature_columns(
         columns.push(column);
     }
     Ok(columns)
-}
-
-// Types.
-
-/// Refuses a feature whose values can never become what the column declares.
-fn check_convertible(column: &PlannedColumn, online: Option<&OnlinePlan>) -> Result<(), Error> {
-    let (Source::Feature(index), Some(online)) = (column.source, online) else {
-        return Ok(());
-    };
-    let feature = &online.features[index];
-    let (element, is_list) = element_of(feature.value_type);
-    let shape_fits = is_list == (column.width != Width::One);
-    if shape_fits && element_converts(element, column.declared) {
-        return Ok(());
-    }
-    Err(Error::Type {
-        column: column.name.clone(),
-        wanted: column.declared,
-        feature: format!("{}:{}", feature.view, feature.feature),
-        actual: feature.value_type.name(),
-    })
-}
-
-/// The scalar type inside, and whether it is a list of it.
-fn element_of(value_type: ValueType) -> (ValueType, bool) {
-    match value_type {
-        ValueType::StringList => (ValueType::String, true),
-        ValueType::Int32List => (ValueType::Int32, true),
-        ValueType::Int64List => (ValueType::Int64, true),
-        ValueType::DoubleList => (ValueType::Double, true),
-        ValueType::FloatList => (ValueType::Float, true),
-        ValueType::BoolList => (ValueType::Bool, true),
-        ValueType::UnixTimestampList => (ValueType::UnixTimestamp, true),
-        other => (other, false),
-    }
-}
-
-/// Whether some value of this type can become the wanted one; each value is checked when it comes.
-fn element_converts(value_type: ValueType, wanted: DType) -> bool {
-    match value_type {
-        ValueType::String
-        | ValueType::Uuid
-        | ValueType::TimeUuid
-        | ValueType::Decimal
-        | ValueType::Json => wanted == DType::String,
-        ValueType::Bool => wanted == DType::Bool || wanted.is_float() || wanted.is_integer(),
-        ValueType::Int32 | ValueType::Int64 | ValueType::UnixTimestamp => {
-            wanted.is_float() || wanted.is_integer()
-        }
-        ValueType::Float | ValueType::Double => wanted.is_float(),
-        _ => false,
-    }
 }
