@@ -11,7 +11,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
-use tokio::time::MissedTickBehavior;
 
 use crate::audit::AuditLog;
 use crate::config::{Config, Environment};
@@ -23,9 +22,6 @@ use crate::models::{self, ModelCatalog};
 use crate::predict::{Models, PlanBinder, Predictor};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::Metrics;
-
-/// Shorter than any sensible time-out of a request, long enough to cost nothing.
-const TICK: Duration = Duration::from_millis(20);
 
 /// Everything that runs.
 pub struct App {
@@ -57,7 +53,6 @@ impl App {
             .with_context(|| format!("cannot listen on {} (`http.listen`)", config.http.listen))?;
         let address = listener.local_addr().context("the socket has no address")?;
         let app = Self::of(api, Some(address));
-        app.keep_time();
         app.spawn_server(listener);
         tracing::info!("listening on http://{address} (Swagger UI at http://{address}/docs)");
         loader.load(&config).await?;
@@ -78,21 +73,6 @@ impl App {
             drain_timeout,
             address,
         }
-    }
-
-    /// A tick that is nearly always the next timer to fire.
-    ///
-    /// Tokio wakes the thread that waits for I/O whenever a timer is armed that is due before all others. Without the
-    /// tick every request's time-out is such a timer, and each of them costs a system call and a switch of threads.
-    fn keep_time(&self) {
-        let stop = self.shutdown.clone();
-        self.shutdown.spawn("tick", async move {
-            let mut tick = tokio::time::interval(TICK);
-            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            while !stop.is_stopping() {
-                tick.tick().await;
-            }
-        });
     }
 
     fn spawn_server(&self, listener: TcpListener) {
