@@ -9,6 +9,7 @@
 mod architecture;
 mod audit;
 mod cli;
+mod docs;
 mod predict;
 mod service;
 mod stalled_redis;
