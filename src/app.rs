@@ -47,11 +47,11 @@ impl App {
         shutdown: &Shutdown,
     ) -> Result<Self> {
         let parts = Parts::open(&config, environment).await?;
-        let (api, loader) = parts.assemble(&config, shutdown.clone())?;
         let listener = TcpListener::bind(config.http.listen)
             .await
             .with_context(|| format!("cannot listen on {} (`http.listen`)", config.http.listen))?;
         let address = listener.local_addr().context("the socket has no address")?;
+        let (api, loader) = parts.assemble(&config, shutdown.clone())?;
         let app = Self::of(api, Some(address));
         app.spawn_server(listener);
         tracing::info!("listening on http://{address} (Swagger UI at http://{address}/docs)");
@@ -124,6 +124,9 @@ impl Parts {
         let features = open_features(&config.features, environment).await?;
         let runtime = open_runtime(config, environment)?;
         tracing::info!("ONNX Runtime {}", runtime.version());
+        let registry = config.registry.connect();
+        tracing::info!("model registry: {}", registry.location());
+        registry.list().await.map_err(|error| explained(&error))?;
         Ok(Self {
             features,
             runtime,
@@ -233,7 +236,6 @@ struct Loader {
 impl Loader {
     async fn load(&self, config: &Config) -> Result<()> {
         let registry = config.registry.connect();
-        tracing::info!("model registry: {}", registry.location());
         let loaded = models::load_into(
             &self.catalog,
             &*registry,
@@ -254,6 +256,16 @@ impl Loader {
                 "`[models.{name}]` is configured, and there is no such model in the registry"
             );
         }
+        for name in config
+            .serving
+            .versions
+            .names()
+            .filter(|name| self.catalog.model(name).is_none())
+        {
+            tracing::warn!(
+                "`serving.versions` names `{name}`, and there is no such model in the registry"
+            );
+        }
         let readiness = self.catalog.readiness();
         self.metrics
             .set_models(readiness.n_loaded, readiness.failed.len());
@@ -266,7 +278,10 @@ fn explained(failure: &dyn Failure) -> anyhow::Error {
     let mut text = failure.to_string();
     let mut cause = failure.source();
     while let Some(error) = cause {
-        text = format!("{text}: {error}");
+        let cause_text = error.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
         cause = error.source();
     }
     match failure.hint() {

@@ -43,6 +43,18 @@ impl Shutdown {
             .spawn(future.instrument(tracing::debug_span!("task", name)));
     }
 
+    /// Runs a task that nobody waits for: it ends with the process.
+    pub fn spawn_untracked<F>(&self, name: &'static str, future: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one place for what outlives the drain"
+        )]
+        tokio::spawn(future.instrument(tracing::debug_span!("task", name)));
+    }
+
     /// Waits until every spawned task has ended; `false` if some had not within `limit`.
     pub async fn drain(&self, limit: Duration) -> bool {
         self.tasks.close();

@@ -136,9 +136,8 @@ impl AuditLog {
     /// Begins the record of a request. Errors only with `refuse`, while events cannot be written; every call finds
     /// out anew, so that predictions go on by themselves.
     pub fn open<'a>(&'a self, request: &'a PredictRequest) -> Result<AuditRecord<'a>, Error> {
-        if self.on_failure == OnFailure::Refuse && self.failing.load(Ordering::Relaxed) {
-            let probed = self.lock().sink.probe();
-            probed.map_err(|source| Error::Write { source })?;
+        if self.refuses() {
+            self.check()?;
         }
         Ok(AuditRecord {
             log: self,
@@ -149,6 +148,23 @@ impl AuditLog {
             served_by: None,
             is_open: true,
         })
+    }
+
+    /// Whether events can be written; finds out anew if the last one could not.
+    pub fn check(&self) -> Result<(), Error> {
+        match self.failing.load(Ordering::Relaxed) {
+            true => self
+                .lock()
+                .sink
+                .probe()
+                .map_err(|source| Error::Write { source }),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether predictions fail while events cannot be written.
+    pub fn refuses(&self) -> bool {
+        self.on_failure == OnFailure::Refuse
     }
 
     fn encode(&self, event: &Event<'_>) -> Result<Line<'_>, Error> {

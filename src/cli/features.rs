@@ -27,20 +27,23 @@ pub(super) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Get {
-    /// Feature service
-    #[arg(
-        long,
-        value_name = "NAME",
-        conflicts_with = "features",
-        required_unless_present = "features"
-    )]
+    #[command(flatten)]
+    selection: Selected,
+    /// Entity column, such as `driver_id=1001,1002`; may be repeated
+    #[arg(long = "entity", short, value_name = "NAME=VALUES")]
+    entities: Vec<String>,
+}
+
+/// Which features.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Selected {
+    /// All features of a feature service
+    #[arg(long, value_name = "NAME")]
     service: Option<String>,
     /// Features, comma-separated
     #[arg(long, value_name = "VIEW:FEATURE,...", value_delimiter = ',')]
     features: Vec<String>,
-    /// Entity column, such as `driver_id=1001,1002`; may be repeated
-    #[arg(long = "entity", short, value_name = "NAME=VALUES")]
-    entities: Vec<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -62,7 +65,7 @@ pub(super) async fn run(
 ) -> Result<(), Failed> {
     let reads = matches!(command, Command::Get(_));
     let store = app::open_feature_repo(&config.features, &environment, reads).await;
-    let Some(store) = store.map_err(|error| Failed::Start(error.to_string()))? else {
+    let Some(store) = store.map_err(|error| Failed::Start(format!("{error:#}")))? else {
         return Err(Failed::Start(
             "there is no feature repository (set `features.repo`)".to_owned(),
         ));
@@ -80,9 +83,9 @@ async fn read(
     output: Output,
 ) -> Result<(), Failed> {
     let plan = store
-        .plan(&selection(get)?)
+        .plan(&selection(&get.selection)?)
         .map_err(|error| Failed::command(&error))?;
-    let keys = entity_rows(&plan, &get.entities, config.http.max_rows)?;
+    let keys = entity_rows(&plan, &get.entities, config.http.max_rows.get())?;
     let deadline = Deadline::after(config.http.request_timeout);
     let rows = store
         .online(&plan, &keys, deadline)
@@ -95,14 +98,14 @@ async fn read(
     table(&rows, output)
 }
 
-fn selection(get: &Get) -> Result<Selection, Failed> {
+fn selection(get: &Selected) -> Result<Selection, Failed> {
     if let Some(service) = &get.service {
         return Ok(Selection::Service(service.clone()));
     }
     let parse = |text: &String| {
         text.trim()
             .parse::<FeatureRef>()
-            .map_err(|error| Failed::Start(error.to_string()))
+            .map_err(|error| Failed::Start(format!("{error:#}")))
     };
     Ok(Selection::Features(
         get.features.iter().map(parse).collect::<Result<_, _>>()?,
@@ -120,9 +123,9 @@ fn entity_rows(
         .keys()
         .find(|name| plan.join_keys.iter().all(|key| key.name != **name))
     {
-        return Err(Failed::Command(Some(format!(
+        return Err(refused(format!(
             "the features are not looked up by `{name}`"
-        ))));
+        )));
     }
     let n_rows = columns
         .values()
@@ -131,37 +134,43 @@ fn entity_rows(
         .max()
         .unwrap_or(1);
     if n_rows > max_rows {
-        return Err(Failed::Command(Some(format!(
+        return Err(refused(format!(
             "{n_rows} rows are more than the limit of {max_rows}"
-        ))));
+        )));
     }
     let mut keys = Vec::with_capacity(plan.join_keys.len());
     for join_key in &plan.join_keys {
-        let Some(values) = columns.get(&join_key.name).and_then(Value::as_array) else {
+        let Some(values) = columns.get(&join_key.name) else {
             let views = join_key.used_by.join(", ");
-            return Err(Failed::Command(Some(format!(
+            return Err(refused(format!(
                 "entity `{}` is not given; {views} is read by it",
                 join_key.name
-            ))));
+            )));
         };
-        let mut column = Vec::with_capacity(values.len());
-        for (row, value) in values.iter().enumerate() {
+        let convert = |row: usize, value: &Value| {
             let cell: Cell = serde_json::from_value(value.clone()).unwrap_or(Cell::Null);
             let key = join_key.key_type.convert(&cell);
-            column.push(key.map_err(|error| {
-                Failed::Command(Some(format!("row {row} of `{}`: {error}", join_key.name)))
-            })?);
-        }
-        // As in a request, one value counts for every row.
-        keys.push(Some(match column.len() {
-            1 => KeyColumn::Scalar(column.swap_remove(0)),
-            _ => KeyColumn::List(column),
+            key.map_err(|error| refused(format!("row {row} of `{}`: {error}", join_key.name)))
+        };
+        keys.push(Some(match values {
+            Value::Array(values) => {
+                let values = values
+                    .iter()
+                    .enumerate()
+                    .map(|(row, value)| convert(row, value));
+                KeyColumn::List(values.collect::<Result<_, _>>()?)
+            }
+            value => KeyColumn::Scalar(convert(0, value)?),
         }));
     }
     Ok(EntityRows {
         n_rows,
         columns: keys,
     })
+}
+
+fn refused(message: String) -> Failed {
+    Failed::Command(Some(message))
 }
 
 fn table(rows: &FeatureRows, output: Output) -> Result<(), Failed> {

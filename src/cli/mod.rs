@@ -18,6 +18,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, Environment, Loaded, Sources};
 use crate::error::Failure;
+use crate::telemetry::logging;
 use output::Output;
 
 /// Feature and model serving runtime: MLflow ONNX models fed by Feast's online store.
@@ -123,6 +124,11 @@ fn dispatch(cli: Cli) -> Result<(), Failed> {
         return config::run(command, &cli.global, &environment, output);
     }
     let config = load(&cli.global, &environment)?;
+    let log = match cli.command {
+        Command::Serve => config.log.clone(),
+        _ => quiet(&config.log),
+    };
+    logging::init(&log).map_err(|error| Failed::start(&error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -136,6 +142,15 @@ fn dispatch(cli: Cli) -> Result<(), Failed> {
             Command::Config(_) => Ok(()),
         }
     })
+}
+
+/// Only warnings, unless the configuration asks for something: what a command prints is its result.
+fn quiet(config: &logging::Config) -> logging::Config {
+    let mut config = config.clone();
+    if config.filter == logging::Filter::default() {
+        config.filter = logging::Filter::warnings();
+    }
+    config
 }
 
 fn load(global: &Global, environment: &Environment) -> Result<Config, Failed> {

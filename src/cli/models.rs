@@ -9,11 +9,13 @@ use super::{Failed, explain};
 use crate::app;
 use crate::config::{Config, Environment};
 use crate::error::Failure;
-use crate::http::models::{Loaded, Model, ModelList, Version, describe, describe_loaded};
+use crate::http::models::{
+    LoadFailure, Loaded, Model, ModelList, Version, describe, describe_loaded,
+};
 use crate::models::{self, ModelCatalog};
 use crate::predict::{Models, PlanBinder};
 use crate::telemetry::metrics::Metrics;
-use crate::types::names::{ModelRef, VersionSelector};
+use crate::types::names::ModelRef;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -57,9 +59,9 @@ impl Bench {
         let features = app::open_feature_repo(&config.features, environment, false);
         let features = features
             .await
-            .map_err(|error| Failed::Start(error.to_string()))?;
+            .map_err(|error| Failed::Start(format!("{error:#}")))?;
         let runtime = app::open_runtime(config, environment)
-            .map_err(|error| Failed::Start(error.to_string()))?;
+            .map_err(|error| Failed::Start(format!("{error:#}")))?;
         let binder = PlanBinder::new(features, config.models.clone(), Arc::new(Metrics::new()));
         Ok(Self { runtime, binder })
     }
@@ -140,7 +142,18 @@ fn show(catalog: &Models, name: &str, output: Output) -> Result<(), Failed> {
     for version in &model.versions {
         show_version(&model.name, version, output)?;
     }
-    Ok(())
+    match &model.error {
+        None => Ok(()),
+        Some(error) => Err(Failed::Command(Some(format!("{name}: {}", problem(error))))),
+    }
+}
+
+/// A load failure on one line.
+fn problem(error: &LoadFailure) -> String {
+    match &error.hint {
+        Some(hint) => format!("{} ({hint})", error.message),
+        None => error.message.clone(),
+    }
 }
 
 fn show_version(name: &str, version: &Version, output: Output) -> Result<(), Failed> {
@@ -197,52 +210,107 @@ struct Report {
     version: Option<Loaded>,
 }
 
+impl Report {
+    fn ok(model: String, version: Loaded) -> Self {
+        Self {
+            model,
+            ok: true,
+            code: None,
+            problem: None,
+            version: Some(version),
+        }
+    }
+
+    fn failed(model: String, code: &'static str, problem: String) -> Self {
+        Self {
+            model,
+            ok: false,
+            code: Some(code),
+            problem: Some(problem),
+            version: None,
+        }
+    }
+}
+
 async fn check(
     bench: &Bench,
     config: &Config,
     names: &[String],
     output: Output,
 ) -> Result<(), Failed> {
-    let references = match names {
-        [] => served(config).await?,
-        names => parse(names)?,
+    let reports = match names {
+        [] => check_all(&bench.load_all(config).await?),
+        names => check_named(bench, config, names).await?,
     };
-    let registry = config.registry.connect();
-    let mut reports = Vec::new();
-    for reference in &references {
-        let checked = models::check_one(
-            &*registry,
-            &bench.runtime,
-            &bench.binder,
-            &config.serving,
-            reference,
-        )
-        .await;
-        reports.push(match checked {
-            Ok(version) => Report {
-                model: format!("{}:{}", version.name, version.version),
-                ok: true,
-                code: None,
-                problem: None,
-                version: Some(describe_loaded(&version)),
-            },
-            Err(error) => Report {
-                model: reference.to_string(),
-                ok: false,
-                code: Some(error.code()),
-                problem: Some(explain(&error)),
-                version: None,
-            },
-        });
+    if reports.is_empty() {
+        return Err(Failed::Command(Some(
+            "there is no model in the registry".to_owned(),
+        )));
     }
     print(&reports, output)?;
     match reports.iter().filter(|report| !report.ok).count() {
         0 => Ok(()),
         n => Err(Failed::Command(Some(format!(
-            "{n} of {} versions would not go live",
+            "{n} of {} would not go live",
             reports.len()
         )))),
     }
+}
+
+/// Everything that the server would load.
+fn check_all(catalog: &Models) -> Vec<Report> {
+    let mut reports = Vec::new();
+    for status in catalog.models() {
+        let model = describe(&status);
+        if let Some(error) = &model.error {
+            reports.push(Report::failed(
+                model.name.clone(),
+                error.code,
+                problem(error),
+            ));
+        }
+        for version in model.versions {
+            let name = format!("{}:{}", model.name, version.version);
+            match (version.loaded, version.error) {
+                (Some(loaded), _) => reports.push(Report::ok(name, loaded)),
+                (None, Some(error)) => {
+                    reports.push(Report::failed(name, error.code, problem(&error)))
+                }
+                (None, None) => {}
+            }
+        }
+    }
+    reports
+}
+
+async fn check_named(
+    bench: &Bench,
+    config: &Config,
+    names: &[String],
+) -> Result<Vec<Report>, Failed> {
+    let registry = config.registry.connect();
+    let mut reports = Vec::new();
+    for name in names {
+        let reference: ModelRef = name
+            .parse()
+            .map_err(|error| Failed::Start(format!("{error}")))?;
+        let checked = models::check_one(
+            &*registry,
+            &bench.runtime,
+            &bench.binder,
+            &config.serving,
+            &reference,
+        )
+        .await;
+        reports.push(match checked {
+            Ok(version) => Report::ok(
+                format!("{}:{}", version.name, version.version),
+                describe_loaded(&version),
+            ),
+            Err(error) => Report::failed(reference.to_string(), error.code(), explain(&error)),
+        });
+    }
+    Ok(reports)
 }
 
 fn print(reports: &[Report], output: Output) -> Result<(), Failed> {
@@ -259,49 +327,4 @@ fn print(reports: &[Report], output: Output) -> Result<(), Failed> {
         }
     }
     Ok(())
-}
-
-fn parse(names: &[String]) -> Result<Vec<ModelRef>, Failed> {
-    names
-        .iter()
-        .map(|name| {
-            name.parse()
-                .map_err(|error| Failed::Start(format!("{error}")))
-        })
-        .collect()
-}
-
-/// What the server would load: the plain name of each model, and each alias.
-async fn served(config: &Config) -> Result<Vec<ModelRef>, Failed> {
-    let listings = config
-        .registry
-        .connect()
-        .list()
-        .await
-        .map_err(|error| Failed::start(&error))?;
-    let mut references = Vec::new();
-    for listing in listings {
-        let mut versions = Vec::new();
-        if let Ok(model) = &listing.model {
-            versions.extend(model.aliases.values().copied());
-            if !model.aliases.contains_key(&config.serving.alias) {
-                versions.extend(model.versions.keys().next_back().copied());
-            }
-        }
-        versions.sort_unstable();
-        versions.dedup();
-        if versions.is_empty() {
-            references.push(ModelRef {
-                name: listing.name.clone(),
-                version: VersionSelector::Serving,
-            });
-        }
-        for version in versions {
-            references.push(ModelRef {
-                name: listing.name.clone(),
-                version: VersionSelector::Version(version),
-            });
-        }
-    }
-    Ok(references)
 }

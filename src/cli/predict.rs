@@ -26,7 +26,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["entities", "inputs"])]
     body: Option<PathBuf>,
     /// Also print features, their ages, and timings
-    #[arg(long)]
+    #[arg(long, conflicts_with = "body")]
     explain: bool,
 }
 
@@ -39,7 +39,7 @@ pub(super) async fn run(
     let body = body(&args)?;
     let app = App::start(config, &environment)
         .await
-        .map_err(|error| Failed::Start(error.to_string()))?;
+        .map_err(|error| Failed::Start(format!("{error:#}")))?;
     let deadline = Deadline::after(app.api().config.request_timeout);
     let answer = http::predict_once(app.api(), &args.model, &body, deadline, context()).await;
     app.stop().await;
@@ -71,7 +71,7 @@ fn body(args: &Args) -> Result<Vec<u8>, Failed> {
         } else {
             fs_err::read(path)
         };
-        return bytes.map_err(|error| Failed::Start(error.to_string()));
+        return bytes.map_err(|error| Failed::Start(format!("{error:#}")));
     }
     let body = json!({
         "entities": request::columns(&args.entities)?,

@@ -13,11 +13,12 @@ pub(super) fn columns(arguments: &[String]) -> Result<Map<String, Value>, Failed
                 "`{argument}` is not a column; write `name=value` or `name=value,value`"
             )));
         };
-        let values: Vec<Value> = values.split(',').map(value).collect();
-        if columns
-            .insert(name.to_owned(), Value::Array(values))
-            .is_some()
-        {
+        // As in a body, one value counts for every row.
+        let column = match values.contains(',') {
+            true => Value::Array(values.split(',').map(value).collect()),
+            false => value(values),
+        };
+        if columns.insert(name.to_owned(), column).is_some() {
             return Err(Failed::Start(format!("column `{name}` is given twice")));
         }
     }
@@ -37,12 +38,16 @@ mod tests {
 
     #[test]
     fn a_column_reads_as_json_where_it_can() {
-        let Ok(columns) = columns(&["a=1,2.5".to_owned(), "b=x,null".to_owned()]) else {
+        let Ok(columns) = columns(&[
+            "a=1,2.5".to_owned(),
+            "b=x,null".to_owned(),
+            "c=3".to_owned(),
+        ]) else {
             panic!("refused")
         };
         assert_eq!(
             Value::Object(columns).to_string(),
-            r#"{"a":[1,2.5],"b":["x",null]}"#
+            r#"{"a":[1,2.5],"b":["x",null],"c":3}"#
         );
     }
 }

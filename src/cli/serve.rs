@@ -6,33 +6,43 @@ use super::Failed;
 use crate::app::App;
 use crate::config::{Config, Environment};
 use crate::shutdown::Shutdown;
-use crate::telemetry::logging;
 
 pub(super) async fn run(config: Config, environment: Environment) -> Result<(), Failed> {
-    logging::init(&config.log).map_err(|error| Failed::start(&error))?;
     let shutdown = Shutdown::new();
-    stop_on_signals(&shutdown)
+    let again = stop_on_signals(&shutdown)
         .map_err(|error| Failed::Start(format!("signals cannot be caught: {error}")))?;
     let app = App::serve(config, &environment, &shutdown)
         .await
-        .map_err(|error| Failed::Start(error.to_string()))?;
+        .map_err(|error| Failed::Start(format!("{error:#}")))?;
     shutdown.stopped().await;
-    app.stop().await;
-    Ok(())
+    tokio::select! {
+        () = app.stop() => Ok(()),
+        // Whoever asks twice does not want to wait for what is in flight.
+        () = again => Err(Failed::Command(Some("stopped with requests in flight".to_owned()))),
+    }
 }
 
-/// SIGTERM and SIGINT ask for an orderly stop.
-fn stop_on_signals(shutdown: &Shutdown) -> std::io::Result<()> {
+/// SIGTERM and SIGINT ask for an orderly stop. The future resolves when one of them comes a second time.
+fn stop_on_signals(shutdown: &Shutdown) -> std::io::Result<impl Future<Output = ()> + use<>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let (sender, again) = tokio::sync::oneshot::channel::<()>();
     let stop = shutdown.clone();
-    shutdown.spawn("signals", async move {
+    let mut next = async move || {
         tokio::select! {
-            _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
-            _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
-            () = stop.stopped() => {}
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
         }
+    };
+    // Not tracked: it may wait for a second signal while everything else is being drained.
+    shutdown.spawn_untracked("signals", async move {
+        let name = next().await;
+        tracing::info!("{name}: stopping");
         stop.stop();
+        next().await;
+        drop(sender);
     });
-    Ok(())
+    Ok(async move {
+        let _ = again.await;
+    })
 }

@@ -33,6 +33,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::error::Error;
+use self::key::EntityKeys;
 pub use self::materialize::{MaterializedView, Progress};
 use self::online::OnlineStore;
 pub use self::plan::{JoinKey, OnlinePlan, PlannedFeature, Selection};
@@ -53,7 +54,8 @@ pub struct Config {
     pub repo: PathBuf,
     /// Its settings file, relative to the repository. It decides registry and online store, as in Feast.
     pub feature_store_yaml: PathBuf,
-    /// Longest wait for one read of the online store.
+    /// Longest wait for one read of the online store. A read of more than 1,000 entity keys may take that long for each
+    /// thousand, within the time-out of the request.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String", extend("format" = "duration"))]
     pub timeout: Duration,
@@ -185,7 +187,8 @@ impl FeatureStore {
         keys.check(plan)?;
         let read_at = Timestamp::now();
         let (entity_keys, rows) = rows::entity_keys(plan, keys);
-        let limit = deadline.at_most(self.0.timeout);
+        let n_keys: usize = entity_keys.iter().map(EntityKeys::len).sum();
+        let limit = deadline.at_most(self.time_for(n_keys));
         let stored = match plan.lookup.read(&entity_keys, limit).await {
             Err(online::Error::Timeout { .. }) if deadline.is_past() => {
                 let store = self.0.online.describe().to_owned();
@@ -200,6 +203,12 @@ impl FeatureStore {
             stored,
             read_at,
         ))
+    }
+
+    /// The configured time-out for each thousand keys begun.
+    fn time_for(&self, n_keys: usize) -> Duration {
+        let times = u32::try_from(n_keys.div_ceil(1_000)).unwrap_or(u32::MAX);
+        self.0.timeout.saturating_mul(times.max(1))
     }
 
     /// Reaches out to the online store.

@@ -21,6 +21,9 @@ pub(super) struct PredictBody {
     pub(super) explain: bool,
 }
 
+/// What a body looks like, for hints.
+pub(super) const FORMS: &str = r#"send {"entities": {...}, "inputs": {...}} with columns of values, or {"rows": [{...}]} with flat objects"#;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Body {
@@ -42,8 +45,8 @@ struct Entries(Vec<(String, Cell)>);
 pub(super) fn predict_body(bytes: &[u8], max_rows: usize) -> Result<PredictBody, Error> {
     match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
         None => return Err(Error::BodyEmpty),
-        Some(b'[') => return Err(not_an_object()),
-        Some(_) => {}
+        Some(b'{') => {}
+        Some(_) => return Err(not_an_object()),
     }
     let body: Body = serde_json::from_slice(bytes).map_err(|error| malformed(bytes, &error))?;
     let columns = match (body.rows, body.entities, body.inputs) {
@@ -125,14 +128,13 @@ fn transpose(rows: Vec<Entries>, max_rows: usize) -> Result<RequestColumns, Erro
     )?)
 }
 
-/// A struct would be read from a list as well, field by field.
 #[cold]
 fn not_an_object() -> Error {
-    let message = "a list where one object is wanted".to_owned();
+    let message = "it does not start like a JSON object".to_owned();
     Error::BodyMalformed {
         path: String::new(),
         message,
-        hint: "put the rows under `rows`",
+        hint: FORMS,
     }
 }
 
@@ -142,24 +144,39 @@ fn malformed(bytes: &[u8], error: &serde_json::Error) -> Error {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let path = match serde_path_to_error::deserialize::<_, Body>(&mut deserializer) {
         Ok(_) => String::new(),
-        Err(error) => error.path().to_string(),
+        Err(error) => shortened(error.path()),
     };
     let rest = offset(bytes, error.line(), error.column()).map_or(&[][..], |at| &bytes[at..]);
     let names_no_number = ["NaN", "Infinity", "-Infinity", "nan", "inf"];
+    let message = error.to_string();
     let hint = if names_no_number
         .iter()
         .any(|word| rest.starts_with(word.as_bytes()))
     {
         "JSON has no NaN and no Infinity; send null for a missing number"
+    } else if message.starts_with("number out of range") {
+        "numbers go up to about 1.8e308"
     } else if error.is_syntax() || error.is_eof() {
         "send one JSON object"
-    } else {
+    } else if message.starts_with("unknown field") || message.starts_with("duplicate field") {
         "the fields are `entities`, `inputs`, `rows`, `params` and `explain`"
+    } else {
+        FORMS
     };
     Error::BodyMalformed {
         path,
-        message: error.to_string(),
+        message,
         hint,
+    }
+}
+
+/// The path without what the parser did not know yet, and no longer than helps.
+fn shortened(path: &serde_path_to_error::Path) -> String {
+    let path = path.to_string();
+    let path = path.trim_end_matches('?').trim_end_matches('.');
+    match path.char_indices().nth(80) {
+        Some((end, _)) => format!("{}...", &path[..end]),
+        None => path.to_owned(),
     }
 }
 
@@ -262,7 +279,7 @@ mod tests {
             (
                 r#"[{"a": 1}]"#,
                 "body_malformed",
-                "a list where one object is wanted",
+                "does not start like a JSON object",
             ),
             ("  ", "body_empty", "empty"),
             ("{}", "body_form_ambiguous", "neither"),

@@ -1,5 +1,6 @@
 //! What can go wrong at the HTTP edge, before or beside a prediction.
 
+use super::decode::FORMS;
 use crate::error::{ErrorClass, Failure};
 use crate::types::request::ColumnsError;
 use crate::{models, predict};
@@ -116,9 +117,7 @@ impl Failure for Error {
             Self::Columns(ColumnsError::TooManyRows { .. }) => {
                 "send fewer rows a call, or raise `http.max_rows`"
             }
-            Self::BodyEmpty | Self::NoForm => {
-                r#"send {"entities": {...}, "inputs": {...}} with columns, or {"rows": [{...}]}"#
-            }
+            Self::BodyEmpty | Self::NoForm => FORMS,
             Self::BodyTooLarge { .. } => "send fewer rows a call, or raise `http.max_body`",
             Self::BodyMalformed { hint, .. } => hint,
             Self::TwoForms { .. } => {

@@ -50,6 +50,11 @@ pub(super) async fn ready(State(api): State<Arc<Api>>) -> Response<Body> {
         is_ready = false;
         reasons.push(format!("{error} ({})", error.code()));
     }
+    let audit = api.predictor.audit();
+    if let Err(error) = audit.check() {
+        is_ready &= !audit.refuses();
+        reasons.push(format!("{error} ({})", error.code()));
+    }
     let status = match (is_ready, reasons.is_empty()) {
         (false, _) => "not_ready",
         (true, false) => "degraded",

@@ -20,6 +20,7 @@ pub use error::Error;
 pub use predict::predict_once;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,7 +49,7 @@ pub struct Config {
     /// Largest request body.
     pub max_body: ByteSize,
     /// Most rows in one predict call.
-    pub max_rows: usize,
+    pub max_rows: NonZeroUsize,
     /// Longest that a request may take before it is answered with 504.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String", extend("format" = "duration"))]
@@ -64,7 +65,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             max_body: ByteSize::from_mebibytes(16),
-            max_rows: 100_000,
+            max_rows: const { NonZeroUsize::new(100_000).unwrap() },
             request_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(30),
         }

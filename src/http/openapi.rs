@@ -131,12 +131,16 @@ fn request_schema(plan: &Description) -> Value {
         .iter()
         .map(|entity| (entity.name.clone(), entity_schema(&entity.value_type)));
     let entities: Map<String, Value> = entities.collect();
-    let inputs: Map<String, Value> = plan
+    let mut inputs = Map::new();
+    for column in plan
         .columns
         .iter()
-        .filter(|c| c.source != "entity")
-        .map(|c| (c.name.clone(), input_schema(c)))
-        .collect();
+        .filter(|column| column.source != "entity")
+    {
+        for name in column.overrides.iter().chain([&column.name]) {
+            inputs.insert(name.clone(), input_schema(column));
+        }
+    }
     let required: Vec<&str> = plan
         .columns
         .iter()

@@ -66,7 +66,7 @@ pub async fn predict_once(
     context: RequestContext,
 ) -> Result<Vec<u8>, Error> {
     let body = run_here(body.len() > LARGE_BODY, || {
-        decode::predict_body(body, api.config.max_rows)
+        decode::predict_body(body, api.config.max_rows.get())
     })?;
     let request = PredictRequest {
         model: model.parse()?,

@@ -5,6 +5,7 @@ use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use axum::http::{Response, StatusCode};
 use serde::Serialize;
 
+use super::extract::REQUEST_ID;
 use crate::error::{ErrorClass, Failure};
 
 #[derive(Serialize)]
@@ -51,6 +52,9 @@ pub(super) fn render(failure: &dyn Failure, request_id: &str) -> Response<Body> 
         CONTENT_TYPE,
         HeaderValue::from_static("application/problem+json"),
     );
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
     if class == ErrorClass::Overloaded {
         response
             .headers_mut()
@@ -80,7 +84,10 @@ fn causes(failure: &dyn Failure) -> String {
     let mut text = failure.to_string();
     let mut cause = failure.source();
     while let Some(error) = cause {
-        text = format!("{text}: {error}");
+        let cause_text = error.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
         cause = error.source();
     }
     text

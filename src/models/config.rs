@@ -66,6 +66,17 @@ impl Versions {
     }
 }
 
+impl Versions {
+    /// The models of the list, if it is one.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let pairs = match self {
+            Self::Listed(pairs) => &pairs[..],
+            Self::Aliases | Self::All => &[],
+        };
+        pairs.iter().map(|(name, _)| name.as_str())
+    }
+}
+
 impl Serialize for Versions {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {

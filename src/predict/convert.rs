@@ -92,6 +92,24 @@ impl<'a> Scalar<'a> {
     }
 }
 
+/// Whether the value can stand in a column that declares `declared`; the word for what it is if it cannot.
+pub(super) fn check(value: &Value, declared: DType) -> Result<(), &'static str> {
+    let scalar = match value {
+        Value::Values(values) => return values.iter().try_for_each(|value| check(value, declared)),
+        value => Scalar::of_value(value),
+    };
+    let fits = scalar.and_then(|scalar| match declared {
+        DType::Bool => bool::from_scalar(scalar, declared).map(drop),
+        DType::String => String::from_scalar(scalar, declared).map(drop),
+        _ => f64::from_scalar(scalar, declared).map(drop),
+    });
+    fits.map_err(|mismatch| match mismatch {
+        Mismatch::Type(actual) => actual,
+        Mismatch::Range => "integer out of range",
+        Mismatch::Null => "null",
+    })
+}
+
 /// An element type of a tensor.
 pub(super) trait Element: Sized + Clone {
     /// `declared` is the type that the signature states; the element's own type is the graph's.

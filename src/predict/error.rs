@@ -47,6 +47,12 @@ pub enum Error {
         wanted: DType,
         actual: &'static str,
     },
+    #[error("row {row} of column `{column}`: {actual} where a list is wanted")]
+    NotAList {
+        row: usize,
+        column: String,
+        actual: &'static str,
+    },
     #[error("row {row} of column `{column}`: the integer does not fit {wanted}")]
     Range {
         row: usize,
@@ -114,6 +120,7 @@ impl Failure for Error {
             | Self::EntityKey { .. }
             | Self::FixedRows { .. }
             | Self::Type { .. }
+            | Self::NotAList { .. }
             | Self::Range { .. }
             | Self::Null { .. }
             | Self::Length { .. }
@@ -135,7 +142,7 @@ impl Failure for Error {
             Self::EntityMissing { .. } => "entity_missing",
             Self::EntityKey { .. } => "entity_key_invalid",
             Self::FixedRows { .. } => "rows_fixed",
-            Self::Type { .. } | Self::Null { .. } => "value_type_wrong",
+            Self::Type { .. } | Self::NotAList { .. } | Self::Null { .. } => "value_type_wrong",
             Self::Range { .. } => "value_out_of_range",
             Self::Length { .. } | Self::Ragged { .. } => "value_length_wrong",
             Self::FeatureMissing { .. } => "feature_missing",
@@ -160,6 +167,7 @@ impl Failure for Error {
             Self::EntityKey { .. } => Some("send keys of the type that the entity has in Feast".to_owned()),
             Self::FixedRows { .. } => Some("the graph's first dimension is fixed; export it with a free one".to_owned()),
             Self::Type { wanted, .. } => Some(format!("send {}", describe(*wanted))),
+            Self::NotAList { .. } => Some("send one list for each row".to_owned()),
             Self::Range { wanted, .. } => Some(format!("send an integer within the range of {wanted}")),
             Self::Null { .. } => Some("send a value; only floating-point columns take null".to_owned()),
             Self::Length { .. } | Self::Ragged { .. } => Some("send lists of the length that the model takes".to_owned()),

@@ -16,17 +16,22 @@ mod plan;
 use std::sync::Arc;
 use std::time::Instant;
 
+use uuid::Uuid;
+
 pub use bind::PlanBinder;
 pub use config::{Config, OnMissing, OnStale};
 pub use error::Error;
 pub use plan::{ColumnDescription, Description, EntityDescription, ServingPlan};
 
+use call::Call;
+
 use crate::audit::{AuditLog, AuditRecord};
 use crate::error::Failure;
 use crate::features::FeatureStore;
-use crate::models::{ModelCatalog, ServedVersion};
+use crate::models::{ModelCatalog, Resolved};
 use crate::shutdown::run_here;
 use crate::telemetry::metrics::{CODE_OK, Metrics, ModelMetrics};
+use crate::types::deadline::Deadline;
 use crate::types::feature::FeatureRows;
 use crate::types::prediction::{NamedOutput, Prediction, ServedBy, Timings};
 use crate::types::request::PredictRequest;
@@ -63,73 +68,47 @@ impl Predictor {
         &self.models
     }
 
+    pub fn audit(&self) -> &AuditLog {
+        &self.audit
+    }
+
     /// Cancel safety: dropped before it is done, the call leaves one audit event, `cancelled`.
     pub async fn predict(&self, request: &PredictRequest) -> Result<Prediction, Error> {
-        let mut record = self.audit.open(request)?;
-        let outcome = self.run(request, &mut record).await;
-        run_here(request.is_large(), || match &outcome {
-            Ok(prediction) => record.close(Ok(prediction)),
-            Err(error) => record.close(Err(error)),
-        })?;
+        let unresolved = |code| self.metrics.count_unresolved(code);
+        let mut record = self
+            .audit
+            .open(request)
+            .inspect_err(|error| unresolved(error.code()))?;
+        let model = match self.models.resolve(&request.model) {
+            Ok(model) => model,
+            Err(error) => {
+                unresolved(error.code());
+                return close(record, request, Err(error.into()));
+            }
+        };
+        record.served_by(served_by(&model));
+        let outcome = self.run(request, &model, record.id()).await;
+        let outcome = close(record, request, outcome);
+        count(model.version.plan.metrics(), &outcome);
         outcome
     }
 
     async fn run(
         &self,
         request: &PredictRequest,
-        record: &mut AuditRecord<'_>,
+        model: &Resolved<ServingPlan>,
+        id: Uuid,
     ) -> Result<Prediction, Error> {
-        let model = self
-            .models
-            .resolve(&request.model)
-            .inspect_err(|e| self.metrics.count_unknown_model(e.code()))?;
-        let served_by = ServedBy {
-            name: Arc::clone(&model.version.name),
-            version: model.version.version,
-            alias: model.alias.clone(),
-        };
-        record.served_by(served_by.clone());
-        let answer = self.answer(request, &model.version).await;
-        count(
-            model.version.plan.metrics(),
-            &answer,
-            request.columns.n_rows(),
-        );
-        let Answer {
-            outputs,
-            features,
-            timings,
-        } = answer?;
-        Ok(Prediction {
-            id: record.id(),
-            served_by,
-            n_rows: request.columns.n_rows(),
-            outputs,
-            features,
-            timings,
-        })
-    }
-
-    async fn answer(
-        &self,
-        request: &PredictRequest,
-        model: &ServedVersion<ServingPlan>,
-    ) -> Result<Answer, Error> {
         let start = Instant::now();
-        let plan = &model.plan;
+        let plan = &model.version.plan;
         let call = run_here(request.is_large(), || plan.fit(request))?;
-        let mut features = match (&plan.online, &self.features) {
-            (Some(online), Some(store)) => {
-                store.online(online, &call.keys, request.deadline).await?
-            }
-            _ => FeatureRows::none(call.n_rows),
-        };
+        let mut features = self.features(plan, &call, request.deadline).await?;
         let read = Instant::now();
         let inputs = run_here(request.is_large(), || {
             assemble::model_inputs(plan, &call, &mut features)
         })?;
         let assembled = Instant::now();
-        let inference = model.model.infer(inputs, request.deadline).await?;
+        let inference = model.version.model.infer(inputs, request.deadline).await?;
         let outputs = name_outputs(plan, inference.outputs, call.n_rows)?;
         let timings = Timings {
             features: read - start,
@@ -138,26 +117,57 @@ impl Predictor {
             engine: inference.engine,
             total: start.elapsed(),
         };
-        Ok(Answer {
+        Ok(Prediction {
+            id,
+            served_by: served_by(model),
+            n_rows: call.n_rows,
             outputs,
             features,
             timings,
         })
     }
+
+    async fn features(
+        &self,
+        plan: &ServingPlan,
+        call: &Call<'_>,
+        deadline: Deadline,
+    ) -> Result<FeatureRows, Error> {
+        let (Some(online), Some(store)) = (&plan.online, &self.features) else {
+            return Ok(FeatureRows::none(call.n_rows));
+        };
+        let read = store.online(online, &call.keys, deadline).await;
+        Ok(read.inspect_err(|_| self.metrics.online_read_failures().inc())?)
+    }
 }
 
-/// What the steps came to.
-struct Answer {
-    outputs: Vec<NamedOutput>,
-    features: FeatureRows,
-    timings: Timings,
+fn served_by(model: &Resolved<ServingPlan>) -> ServedBy {
+    let version = &model.version;
+    ServedBy {
+        name: Arc::clone(&version.name),
+        version: version.version,
+        alias: model.alias.clone(),
+    }
 }
 
-fn count(metrics: &ModelMetrics, answer: &Result<Answer, Error>, n_rows: usize) {
-    match answer {
-        Ok(answer) => {
+/// Closes the record; an outcome that cannot be recorded must not be answered.
+fn close(
+    record: AuditRecord<'_>,
+    request: &PredictRequest,
+    outcome: Result<Prediction, Error>,
+) -> Result<Prediction, Error> {
+    run_here(request.is_large(), || match &outcome {
+        Ok(prediction) => record.close(Ok(prediction)),
+        Err(error) => record.close(Err(error)),
+    })?;
+    outcome
+}
+
+fn count(metrics: &ModelMetrics, outcome: &Result<Prediction, Error>) {
+    match outcome {
+        Ok(prediction) => {
             metrics.count(CODE_OK);
-            metrics.observe(&answer.timings, n_rows);
+            metrics.observe(&prediction.timings, prediction.n_rows);
         }
         Err(error) => metrics.count(error.code()),
     }

@@ -141,6 +141,16 @@ impl ServingPlan {
         names
     }
 
+    fn names_of_feature(&self, feature: usize) -> Vec<String> {
+        let names = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| slot.features.contains(&feature));
+        let mut names: Vec<String> = names.map(|(name, _)| name.clone()).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// What the plan says, for `/v1/models/{model}`, `models check` and OpenAPI.
     pub fn describe(&self) -> Description {
         let features = self
@@ -170,6 +180,7 @@ impl ServingPlan {
                     Source::Feature(_) => "feature",
                 },
                 feature: feature.map(|f| format!("{}:{}", features[f].view, features[f].feature)),
+                overrides: feature.map_or_else(Vec::new, |feature| self.names_of_feature(feature)),
                 required: column.source == Source::Request && !column.optional,
                 list: column.width != Width::One,
                 max_age: feature.and_then(|f| features[f].max_age),
@@ -216,6 +227,9 @@ pub struct ColumnDescription {
     /// `view:feature`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub feature: Option<String>,
+    /// Names under which a request can give it in place of the feature.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<String>,
     /// The request must give it.
     pub required: bool,
     /// Takes a list per row.

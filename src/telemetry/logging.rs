@@ -36,6 +36,13 @@ pub enum Format {
 #[serde(try_from = "String", into = "String")]
 pub struct Filter(String);
 
+impl Filter {
+    /// Warnings and errors only.
+    pub fn warnings() -> Self {
+        Self("warn".to_owned())
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("`{filter}` is not a log filter: {reason}")]

@@ -173,7 +173,7 @@ impl Metrics {
     }
 
     /// Counts a request that was not for a served model: what it named makes no label.
-    pub fn count_unknown_model(&self, code: &'static str) {
+    pub fn count_unresolved(&self, code: &'static str) {
         self.predict_requests
             .with_label_values(&["", "", code])
             .inc();
@@ -384,7 +384,7 @@ mod tests {
     #[test]
     fn an_unknown_model_counts_without_a_name() {
         let metrics = Metrics::new();
-        metrics.count_unknown_model("model_unknown");
+        metrics.count_unresolved("model_unknown");
         assert_renders(
             &metrics,
             &[r#"terrarium_predict_requests_total{code="model_unknown",model="",version=""} 1"#],

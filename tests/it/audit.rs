@@ -148,3 +148,26 @@ impl Stalled {
         .await
     }
 }
+
+#[tokio::test]
+async fn while_events_cannot_be_written_predictions_fail_and_readiness_says_so() {
+    let mut server = Server::start(&["audit.file.max_file_size=1kB"]).await;
+    let body = r#"{"entities": {"driver_id": [1001]}, "inputs": {"trip_km": [3.2]}}"#;
+    assert_eq!(server.predict("driver_ranking", body).await.status, 200);
+    // The file is full, and where the next one belongs is no directory any more.
+    let moved = server.audit_directory().with_extension("moved");
+    std::fs::rename(server.audit_directory(), &moved).unwrap();
+    std::fs::write(server.audit_directory(), "in the way").unwrap();
+    let refused = server.predict("driver_ranking", body).await;
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (503, "audit_unavailable")
+    );
+    assert_eq!(server.get("/readyz").await.status, 503);
+    std::fs::remove_file(server.audit_directory()).unwrap();
+    std::fs::rename(&moved, server.audit_directory()).unwrap();
+    assert_eq!(server.predict("driver_ranking", body).await.status, 200);
+    assert_eq!(server.get("/readyz").await.status, 200);
+    server.stop().await;
+    assert_eq!(server.events().len(), 2, "one for each answer");
+}

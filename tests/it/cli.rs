@@ -94,6 +94,61 @@ async fn models_check_fails_with_the_reason_of_a_plan_that_does_not_compile() {
 }
 
 #[tokio::test]
+async fn a_dangling_alias_is_shown_and_fails_the_check() {
+    let directory = tempfile::tempdir().unwrap();
+    copy(demo().await, directory.path());
+    std::fs::write(
+        directory.path().join("models/trip_eta/aliases.yaml"),
+        "champion: 7\n",
+    )
+    .unwrap();
+    let show = terrarium(directory.path(), &["models", "show", "trip_eta"]);
+    assert_eq!(show.status.code(), Some(1));
+    assert!(stderr(&show).contains("champion"), "{}", stderr(&show));
+    let check = terrarium(directory.path(), &["models", "check"]);
+    assert_eq!(check.status.code(), Some(1));
+    assert!(
+        stdout(&check).contains("driver_ranking:2: ok"),
+        "{}",
+        stdout(&check)
+    );
+}
+
+#[tokio::test]
+async fn one_value_counts_for_every_row_on_the_command_line_too() {
+    let demo = demo().await;
+    let arguments = [
+        "predict",
+        "driver_ranking",
+        "-e",
+        "driver_id=1001,1002",
+        "-i",
+        "trip_km=3.2",
+        "--json",
+    ];
+    assert_eq!(json(&terrarium(demo, &arguments))["n_rows"], 2);
+}
+
+#[test]
+fn a_taken_port_is_one_line_and_leaves_no_audit_file() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    copy(
+        &root().join("models/driver_ranking"),
+        &directory.path().join("models/driver_ranking"),
+    );
+    std::fs::write(
+        directory.path().join("models/driver_ranking/2/tags.yaml"),
+        "a: b\n",
+    )
+    .unwrap();
+    let listen = format!("http.listen={}", taken.local_addr().unwrap());
+    let output = terrarium(directory.path(), &["serve", "--set", &listen]);
+    assert_refuses_to_start(&output, "in use");
+    assert!(!directory.path().join("audit").exists());
+}
+
+#[tokio::test]
 async fn features_get_shows_values_and_statuses() {
     let demo = demo().await;
     let arguments = [

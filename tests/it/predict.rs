@@ -254,10 +254,9 @@ async fn bad_input_gets_a_code_a_place_and_a_fix() {
         assert_eq!(answer.headers["content-type"], "application/problem+json");
         let text = format!("{} {}", problem["detail"], problem["hint"]);
         assert!(text.contains(part), "{model} {body}: {text}");
-        assert!(
-            problem["request_id"]
-                .as_str()
-                .is_some_and(|id| !id.is_empty())
+        assert_eq!(
+            problem["request_id"],
+            answer.headers["x-request-id"].to_str().unwrap()
         );
     }
     let long = format!(r#"{{"rows": [{{"driver_id": "{}"}}]}}"#, "1".repeat(3_000));

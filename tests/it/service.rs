@@ -137,6 +137,22 @@ async fn openapi_has_one_typed_operation_per_model() {
     check_references(&document, &document);
 }
 
+#[tokio::test]
+async fn openapi_names_every_column_that_a_request_may_give() {
+    let server = Server::start(&[]).await;
+    let document = server.get("/openapi.json").await.json();
+    let request = &document["components"]["schemas"]["trip_eta.Request"]["oneOf"][0]["properties"];
+    let inputs = request["inputs"]["properties"].as_object().unwrap();
+    for name in [
+        "recent_ratings",
+        "driver_profile__recent_ratings",
+        "rating",
+        "rider__rating",
+    ] {
+        assert!(inputs.contains_key(name), "{name} is not in {inputs:?}");
+    }
+}
+
 /// Every `$ref` leads somewhere.
 fn check_references(value: &Value, document: &Value) {
     match value {
@@ -162,6 +178,7 @@ fn check_references(value: &Value, document: &Value) {
 async fn swagger_ui_is_served_from_the_binary() {
     let server = Server::start(&[]).await;
     assert_eq!(server.get("/docs").await.status, 307);
+    assert_eq!(server.get("/docs/").await.status, 307);
     let page = server.get("/docs/index.html").await;
     assert!(String::from_utf8_lossy(&page.bytes).contains("swagger-ui"));
     let script = server.get("/docs/swagger-initializer.js").await;

@@ -185,6 +185,10 @@ impl Server {
         }
     }
 
+    pub(crate) fn audit_directory(&self) -> &Path {
+        self.audit.path()
+    }
+
     /// The audit events so far, in order.
     pub(crate) fn events(&self) -> Vec<Value> {
         let mut files: Vec<PathBuf> = std::fs::read_dir(self.audit.path())

@@ -237,7 +237,7 @@ async fn within<T>(
         Ok(outcome) => outcome,
         Err(_) => Err(Error::Timeout {
             store: store.clone(),
-            waited: started.elapsed(),
+            waited: Duration::from_millis(started.elapsed().as_millis() as u64),
         }),
     }
 }

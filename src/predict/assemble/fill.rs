@@ -138,12 +138,18 @@ impl Filling<'_> {
             return push_cell(planned, row, cells.get(row), elements);
         }
         match planned.source {
-            Source::Feature(feature) => push_value(
-                planned,
-                row,
-                &self.features.cell(row, feature).value,
-                elements,
-            ),
+            Source::Feature(feature) => {
+                let cell = self.features.cell(row, feature);
+                push_value(planned, row, &cell.value, elements).map_err(|error| match error {
+                    // The caller sent nothing wrong: the store has no value for a column that takes no null.
+                    Error::Null { .. } => Error::FeatureMissing {
+                        row,
+                        feature: self.features.names[feature].clone(),
+                        status: cell.status.as_str(),
+                    },
+                    error => error,
+                })
+            }
             // Optional, and not given.
             Source::Request | Source::JoinKey => push_null(planned, row, elements),
         }
@@ -179,10 +185,9 @@ fn push_cell<T: Element>(
         (Width::Rows, cell) => push_nested(column, row, cell, elements),
         (_, cell) => {
             let actual = cell.type_name();
-            Err(Error::Type {
+            Err(Error::NotAList {
                 row,
                 column: column.name.clone(),
-                wanted: column.declared,
                 actual,
             })
         }

@@ -154,7 +154,7 @@ fn an_override_with_null_is_null() {
 }
 
 #[test]
-fn a_null_where_an_integer_is_wanted_is_an_error_of_that_row() {
+fn a_feature_that_is_missing_where_an_integer_is_wanted_is_an_error_of_that_row() {
     let plan = plan(
         DType::Int64,
         &[],
@@ -162,10 +162,7 @@ fn a_null_where_an_integer_is_wanted_is_an_error_of_that_row() {
     );
     let mut rows = features(2, vec![present(Value::Int64(1)), FeatureCell::not_found()]);
     let error = model_inputs(&plan, &call(2, vec![None], vec![None]), &mut rows).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "row 1 of column `f0`: null where int64 is wanted"
-    );
+    assert_eq!(error.to_string(), "row 1: feature `v:f0` is not_found");
 }
 
 #[test]

@@ -54,6 +54,16 @@ pub(super) enum Error {
     NoRows { input: String },
     #[error("input `{input}` of the graph has the element type {dtype}, which is not supported")]
     ElementType { input: String, dtype: DType },
+    #[error(
+        "input `{input}` of the graph has more than one axis beside that for rows, which no list of features fills"
+    )]
+    NotAMatrix { input: String },
+    #[error("the default of feature `{feature}` is {actual}, and its column wants {wanted}")]
+    DefaultType {
+        feature: String,
+        wanted: DType,
+        actual: &'static str,
+    },
     #[error("the default for `{name}` is for no feature that the model takes")]
     DefaultUnknown { name: String },
     #[error("feature `{feature}` has no default, and the policy of the model needs one")]
@@ -77,6 +87,8 @@ impl Failure for Error {
             | Self::NotOneColumn { .. }
             | Self::NoRows { .. }
             | Self::ElementType { .. }
+            | Self::NotAMatrix { .. }
+            | Self::DefaultType { .. }
             | Self::DefaultUnknown { .. }
             | Self::DefaultMissing { .. } => ErrorClass::Unavailable,
         }
@@ -93,8 +105,11 @@ impl Failure for Error {
             Self::ColumnType { .. } | Self::ElementType { .. } => "binding_type_unsupported",
             Self::Unnamed { .. } => "binding_column_unnamed",
             Self::InputUnknown { .. } | Self::ColumnUnknown { .. } => "binding_column_unknown",
-            Self::Width { .. } | Self::NotOneColumn { .. } => "binding_width_wrong",
+            Self::Width { .. } | Self::NotOneColumn { .. } | Self::NotAMatrix { .. } => {
+                "binding_width_wrong"
+            }
             Self::NoRows { .. } => "binding_rows_missing",
+            Self::DefaultType { .. } => "binding_default_type",
             Self::DefaultUnknown { .. } => "binding_default_unknown",
             Self::DefaultMissing { .. } => "binding_default_missing",
         }
@@ -126,7 +141,11 @@ impl Failure for Error {
             Self::Width { .. } | Self::NotOneColumn { .. } => {
                 "give the signature, or the list of features, as many columns as the graph takes"
             }
+            Self::NotAMatrix { .. } => {
+                "take the binding away, and send the input with each request"
+            }
             Self::NoRows { .. } => "export the graph with a first dimension that counts rows",
+            Self::DefaultType { .. } => "give a default of the column's type",
             Self::DefaultUnknown { .. } => {
                 "use the feature's name, `view__feature` or `view:feature`"
             }

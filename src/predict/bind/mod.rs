@@ -18,6 +18,7 @@ use error::Error;
 
 use super::assemble::value_of;
 use super::config::{Config, OnMissing, OnStale};
+use super::convert::check;
 use selection::Selected;
 
 use super::plan::{PlannedColumn, ServingPlan, Slot, Source};
@@ -68,7 +69,7 @@ impl PlanBinder {
             _ => None,
         };
         Ok(ServingPlan {
-            defaults: defaults(online.as_ref(), config)?,
+            defaults: defaults(online.as_ref(), &inputs.columns, config)?,
             on_missing: config.on_missing,
             on_stale: config.on_stale,
             slots: slots(online.as_ref(), &inputs.columns),
@@ -110,7 +111,11 @@ fn only_used(
 }
 
 /// The configured defaults by feature; every name must mean a feature, and a policy that needs one must find it.
-fn defaults(online: Option<&OnlinePlan>, config: &Config) -> Result<Vec<Option<Value>>, Error> {
+fn defaults(
+    online: Option<&OnlinePlan>,
+    columns: &[PlannedColumn],
+    config: &Config,
+) -> Result<Vec<Option<Value>>, Error> {
     let features = online.map_or(&[][..], |online| &online.features);
     let mut defaults = vec![None; features.len()];
     for (name, cell) in &config.defaults {
@@ -123,6 +128,17 @@ fn defaults(online: Option<&OnlinePlan>, config: &Config) -> Result<Vec<Option<V
         }
         if !found {
             return Err(Error::DefaultUnknown { name: name.clone() });
+        }
+    }
+    for column in columns {
+        if let Source::Feature(feature) = column.source
+            && let Some(default) = &defaults[feature]
+        {
+            check(default, column.declared).map_err(|actual| Error::DefaultType {
+                feature: format!("{}:{}", features[feature].view, features[feature].feature),
+                wanted: column.declared,
+                actual,
+            })?;
         }
     }
     if config.on_missing == OnMissing::Default || config.on_stale == OnStale::Default {

@@ -302,10 +302,8 @@ fn feature_columns(
         [_] => Some(1),
         [_, k] => usize::try_from(k).ok(),
         _ => {
-            return Err(Error::Width {
+            return Err(Error::NotAMatrix {
                 input: name_of(input),
-                wanted: 0,
-                actual: online.features.len(),
             });
         }
     };
