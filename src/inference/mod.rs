@@ -62,6 +62,11 @@ impl Runtime {
         self.library.version()
     }
 
+    /// ONNX Runtime's environment, of which a process has one: for benches, which open a session beside the engines.
+    pub fn environment(&self) -> &ort::environment::Environment {
+        self.library.environment()
+    }
+
     /// Loads an ONNX file into as many engines as may run it at once.
     ///
     /// Takes from a millisecond to seconds: call it off the async workers. The file and its external data are checked

@@ -7,7 +7,7 @@ use crate::features::{EntityRows, KeyColumn};
 use crate::types::request::{Cells, ColumnPlace, PredictRequest, RequestColumn};
 
 /// What a request gives to each place of the plan.
-pub(super) struct Call<'a> {
+pub struct Call<'a> {
     /// Aligned with the plan's join keys.
     pub(super) keys: EntityRows,
     /// Aligned with the plan's columns; set for columns that the request feeds.
@@ -22,7 +22,7 @@ impl ServingPlan {
     ///
     /// Errors: a name that the model has no use for, a required column or entity that is not given, a key that does not
     /// convert, a number of rows that the graph cannot take.
-    pub(super) fn fit<'a>(&self, request: &'a PredictRequest) -> Result<Call<'a>, Error> {
+    pub fn fit<'a>(&self, request: &'a PredictRequest) -> Result<Call<'a>, Error> {
         let n_rows = request.columns.n_rows();
         if let Some(fixed) = self.fixed_rows
             && fixed != n_rows

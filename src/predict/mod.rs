@@ -18,12 +18,12 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
+pub use assemble::model_inputs;
 pub use bind::PlanBinder;
+pub use call::Call;
 pub use config::{Config, OnMissing, OnStale};
 pub use error::Error;
 pub use plan::{ColumnDescription, Description, EntityDescription, ServingPlan};
-
-use call::Call;
 
 use crate::audit::{AuditLog, AuditRecord};
 use crate::error::Failure;

@@ -11,6 +11,7 @@ mod audit;
 mod cli;
 mod docs;
 mod predict;
+mod recorded;
 mod service;
 mod stalled_redis;
 mod support;

@@ -48,6 +48,10 @@ impl Library {
         &self.version
     }
 
+    pub(super) fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
     /// Opens a session on a file that was checked before.
     pub(super) fn open(
         &self,

@@ -17,7 +17,7 @@ use crate::types::tensor::Tensor;
 use crate::types::value::{TextKind, Value};
 
 /// The graph's inputs for one call. `features` holds afterwards what the model was given.
-pub(super) fn model_inputs(
+pub fn model_inputs(
     plan: &ServingPlan,
     call: &Call<'_>,
     features: &mut FeatureRows,
