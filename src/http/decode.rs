@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::error::Error;
+use super::error::{Error, FORMS};
 use crate::types::cell::Cell;
 use crate::types::request::{Cells, ColumnPlace, RequestColumn, RequestColumns};
 
@@ -20,9 +20,6 @@ pub(super) struct PredictBody {
     pub(super) params: Option<Arc<RawValue>>,
     pub(super) explain: bool,
 }
-
-/// What a body looks like, for hints.
-pub(super) const FORMS: &str = r#"send {"entities": {...}, "inputs": {...}} with columns of values, or {"rows": [{...}]} with flat objects"#;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,9 +1,11 @@
 //! What can go wrong at the HTTP edge, before or beside a prediction.
 
-use super::decode::FORMS;
 use crate::error::{ErrorClass, Failure};
 use crate::types::request::ColumnsError;
 use crate::{models, predict};
+
+/// What a body looks like, for hints.
+pub(super) const FORMS: &str = r#"send {"entities": {...}, "inputs": {...}} with columns of values, or {"rows": [{...}]} with flat objects"#;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
