@@ -23,17 +23,34 @@ pub(crate) fn root() -> PathBuf {
 
 /// A copy of the demo, its features loaded into the embedded online store; made once for all tests.
 pub(crate) async fn demo() -> &'static Path {
-    static DEMO: OnceCell<TempDir> = OnceCell::const_new();
+    static DEMO: OnceCell<PathBuf> = OnceCell::const_new();
     DEMO.get_or_init(|| async {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = own_directory();
         for part in ["feature_repo", "features", "models"] {
-            copy(&root().join(part), &directory.path().join(part));
+            copy(&root().join(part), &directory.join(part));
         }
-        materialize(directory.path()).await;
+        materialize(&directory).await;
         directory
     })
     .await
-    .path()
+}
+
+/// A directory of this process below the build's own, since what a `static` holds is never dropped; those of processes
+/// that are gone are removed.
+fn own_directory() -> PathBuf {
+    let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    for entry in std::fs::read_dir(parent).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let Some(pid) = name.strip_prefix("demo-") else {
+            continue;
+        };
+        if !Path::new("/proc").join(pid).exists() {
+            // Another process may be about to do the same.
+            let _ = std::fs::remove_dir_all(path);
+        }
+    }
+    parent.join(format!("demo-{}", std::process::id()))
 }
 
 async fn materialize(directory: &Path) {

@@ -1,8 +1,8 @@
 //! One shared connection to Redis that comes back by itself.
 //!
 //! All callers send over one multiplexed connection. When it drops, the next caller dials and everyone who comes meanwhile
-//! waits for the same dial, each no longer than its own deadline. After a failed dial requests fail at once until a growing
-//! pause is over, so that a dead Redis costs nobody a time-out.
+//! waits for the same dial, each no longer than its own deadline. After a refused dial requests fail at once until a growing
+//! pause is over. A Redis that hangs, while dialling or later, costs each request its time-out.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,9 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
-use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionInfo, Pipeline, RedisError, Value};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, Pipeline, RedisError, Value,
+};
 use tokio::time::Instant;
 
 use super::super::{Error, within};
@@ -23,6 +25,8 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// The kernel gives up on a peer that acknowledges nothing for so long.
+/// How often a request is sent when its connection drops each time.
+const MAX_TRIES: usize = 3;
 const DEAD_PEER: Duration = Duration::from_secs(5);
 
 type Dial = Shared<BoxFuture<'static, Result<Arc<Live>, Arc<RedisError>>>>;
@@ -42,7 +46,8 @@ struct State {
 }
 
 struct Dialling {
-    under_way: Option<Dial>,
+    /// With its start: only callers drive a dial, so one that all of them left may be any age.
+    under_way: Option<(Dial, Instant)>,
     /// The last failure, and until when it is not tried again.
     failed: Option<(Arc<RedisError>, Instant)>,
     pause: Duration,
@@ -95,52 +100,73 @@ impl Connection {
 
     async fn send(&self, request: Request<'_>, deadline: Deadline) -> Result<Vec<Value>, Error> {
         within(&self.store, deadline, async {
-            let live = self.live().await?;
-            match request.send(&live).await {
-                // It may have dropped while nobody looked; everything that we send may be sent twice.
-                Err(error) if dropped(&error) => {
-                    self.forget(&live);
-                    let live = self.live().await?;
-                    let outcome = request.send(&live).await;
-                    if outcome.as_ref().is_err_and(dropped) {
-                        self.forget(&live);
-                    }
-                    outcome.map_err(|error| self.failed(error))
+            // It may have dropped while nobody looked; everything that we send may be sent twice.
+            for _ in 1..MAX_TRIES {
+                match self.try_send(request).await? {
+                    Err(error) if dropped(&error) => {}
+                    outcome => return outcome.map_err(|error| self.failed(Arc::new(error))),
                 }
-                outcome => outcome.map_err(|error| self.failed(error)),
             }
+            let outcome = self.try_send(request).await?;
+            outcome.map_err(|error| self.failed(Arc::new(error)))
         })
         .await
+    }
+
+    /// Sends over the connection there is, and puts it away if it turns out to have dropped.
+    async fn try_send(
+        &self,
+        request: Request<'_>,
+    ) -> Result<Result<Vec<Value>, RedisError>, Error> {
+        let live = self.live().await?;
+        let outcome = request.send(&live).await;
+        if outcome.as_ref().is_err_and(dropped) {
+            self.forget(&live);
+        }
+        Ok(outcome)
     }
 
     async fn live(&self) -> Result<Arc<Live>, Error> {
         if let Some(live) = self.shared.live.load_full() {
             return Ok(live);
         }
-        let dial = self.dial().map_err(|error| self.unreachable(error))?;
-        dial.await.map_err(|error| self.unreachable(error))
+        let called = Instant::now();
+        let (dial, started) = self.dial().map_err(|error| self.failed(error))?;
+        match dial.await {
+            Ok(live) => Ok(live),
+            // What somebody else began may tell of a Redis of some time ago.
+            Err(_) if started < called => {
+                let (dial, _) = self.dial().map_err(|error| self.failed(error))?;
+                dial.await.map_err(|error| self.failed(error))
+            }
+            Err(error) => Err(self.failed(error)),
+        }
     }
 
-    /// The dial under way, or a new one unless the last one failed just now.
-    fn dial(&self) -> Result<Dial, Arc<RedisError>> {
+    /// The dial under way, or a new one unless the last one failed just now; and when it began.
+    fn dial(&self) -> Result<(Dial, Instant), Arc<RedisError>> {
         let info = self.info.clone()?;
         let mut dialling = self.shared.dialling();
-        if let Some(dial) = &dialling.under_way {
-            return Ok(dial.clone());
+        let now = Instant::now();
+        match &dialling.under_way {
+            Some((dial, started)) if now - *started < DIAL_TIMEOUT => {
+                return Ok((dial.clone(), *started));
+            }
+            _ => {}
         }
         if let Some((error, until)) = &dialling.failed
-            && Instant::now() < *until
+            && now < *until
         {
             return Err(error.clone());
         }
         let shared = self.shared.clone();
         let dial = async move {
             let outcome = connect(info).await;
-            shared.dialled(outcome)
+            shared.dialled(now, outcome)
         };
         let dial = dial.boxed().shared();
-        dialling.under_way = Some(dial.clone());
-        Ok(dial)
+        dialling.under_way = Some((dial.clone(), now));
+        Ok((dial, now))
     }
 
     /// Puts a dropped connection away, unless another caller already has.
@@ -148,24 +174,22 @@ impl Connection {
         self.shared.live.compare_and_swap(live, None);
     }
 
-    fn failed(&self, error: RedisError) -> Error {
-        if error.code().is_some() {
+    /// Redis answered with an error, or there was no answer.
+    fn failed(&self, error: Arc<RedisError>) -> Error {
+        if error.code().is_some() || error.kind() == ErrorKind::AuthenticationFailed {
             return self.refused(error.to_string());
         }
-        self.unreachable(Arc::new(error))
+        let store = self.store.clone();
+        Error::Unreachable {
+            store,
+            source: error,
+        }
     }
 
     /// The server answered, and not with what was asked for.
     pub(super) fn refused(&self, message: String) -> Error {
         let store = self.store.clone();
         Error::Refused { store, message }
-    }
-
-    fn unreachable(&self, source: Arc<RedisError>) -> Error {
-        Error::Unreachable {
-            store: self.store.clone(),
-            source,
-        }
     }
 }
 
@@ -175,10 +199,21 @@ impl State {
         self.dialling.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn dialled(&self, outcome: Result<Live, RedisError>) -> Result<Arc<Live>, Arc<RedisError>> {
+    /// Takes note of how the dial that began at `started` ended.
+    fn dialled(
+        &self,
+        started: Instant,
+        outcome: Result<Live, RedisError>,
+    ) -> Result<Arc<Live>, Arc<RedisError>> {
         let outcome = outcome.map(Arc::new).map_err(Arc::new);
         let mut dialling = self.dialling();
-        dialling.under_way = None;
+        if dialling
+            .under_way
+            .as_ref()
+            .is_some_and(|(_, latest)| *latest == started)
+        {
+            dialling.under_way = None;
+        }
         match &outcome {
             Ok(live) => {
                 self.live.store(Some(live.clone()));
@@ -186,7 +221,8 @@ impl State {
                 dialling.pause = FIRST_PAUSE;
             }
             Err(error) => {
-                dialling.failed = Some((error.clone(), Instant::now() + dialling.pause));
+                // The pause counts from the start: news of a dial that nobody drove for long is old.
+                dialling.failed = Some((error.clone(), started + dialling.pause));
                 dialling.pause = LONGEST_PAUSE.min(dialling.pause * 2);
             }
         }
