@@ -25,8 +25,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use arrow::array::{Int64Array, RecordBatch};
-use bytes::Bytes;
 use criterion::{Bencher, BenchmarkId, Criterion, SamplingMode};
+use hyper::body::Bytes;
 use ndarray::ArrayD;
 use ort::session::Session;
 use ort::value::TensorRef;

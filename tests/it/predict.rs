@@ -1,6 +1,7 @@
 //! `POST /v1/models/{model}/predict` over HTTP: numbers as Feast and MLflow give them, and refusals that help.
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::Server;
 
@@ -317,4 +318,18 @@ async fn stale_features_follow_the_models_policy() {
         answer["features"]["driver_hourly_stats:conv_rate"]["statuses"],
         json!(["present"])
     );
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_arrive_in_time_is_refused() {
+    let server = Server::start(&["http.request_timeout=50ms"]).await;
+    let mut connection = tokio::net::TcpStream::connect(server.address())
+        .await
+        .unwrap();
+    let head = "POST /v1/models/driver_ranking/predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 100\r\n\r\n{";
+    connection.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
+    assert!(answer.contains("body_late"), "{answer}");
 }
