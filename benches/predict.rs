@@ -49,7 +49,6 @@ use terrarium::types::request::{
     Cells, ColumnPlace, PredictRequest, RequestColumn, RequestColumns, RequestContext, Surface,
 };
 use terrarium::types::tensor::Tensor;
-use terrarium::types::timestamp::Timestamp;
 use terrarium::types::value::{List, Value};
 use tokio::runtime::Runtime;
 
@@ -492,14 +491,7 @@ impl Demo {
         let store = FeatureStore::open(&config.features, &variable)
             .await
             .unwrap();
-        let (start, end) = (
-            Timestamp::from_seconds(1_790_812_800),
-            Timestamp::from_seconds(1_796_083_200),
-        );
-        store
-            .materialize(None, start, end, &mut |_| {})
-            .await
-            .unwrap();
+        support::materialize(&store).await;
         Served(App::start(config, environment).await.unwrap())
     }
 }

@@ -8,16 +8,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 
 use crate::audit::AuditLog;
 use crate::config::{Config, Environment};
-use crate::error::Failure;
+use crate::error::{Failure, with_causes};
 use crate::features::{self, FeatureStore};
 use crate::http::{self, Api};
 use crate::inference::Runtime;
+use crate::models::registry::ModelRegistry;
 use crate::models::{self, ModelCatalog};
 use crate::predict::{Models, PlanBinder, Predictor};
 use crate::shutdown::Shutdown;
@@ -115,6 +116,7 @@ impl App {
 /// What the predictor is made of, opened.
 struct Parts {
     features: Option<Arc<FeatureStore>>,
+    registry: Arc<dyn ModelRegistry>,
     runtime: Runtime,
     metrics: Arc<Metrics>,
 }
@@ -126,9 +128,11 @@ impl Parts {
         tracing::info!("ONNX Runtime {}", runtime.version());
         let registry = config.registry.connect();
         tracing::info!("model registry: {}", registry.location());
+        // Listed again by the load; here a registry that is not there still keeps the server from starting.
         registry.list().await.map_err(|error| explained(&error))?;
         Ok(Self {
             features,
+            registry,
             runtime,
             metrics: Arc::new(Metrics::new()),
         })
@@ -145,6 +149,7 @@ impl Parts {
         );
         let loader = Loader {
             catalog: Arc::clone(&catalog),
+            registry: self.registry,
             runtime: self.runtime,
             binder,
             metrics: Arc::clone(&self.metrics),
@@ -166,20 +171,22 @@ impl Parts {
     }
 }
 
-/// The feature store, ready to be read.
+/// The feature store, ready to be read: an online store on this machine must be there.
 pub async fn open_features(
     config: &features::Config,
     environment: &Environment,
 ) -> Result<Option<Arc<FeatureStore>>> {
-    open_feature_repo(config, environment, true).await
+    let store = open_feature_repo(config, environment).await?;
+    if let Some(store) = &store {
+        check_online_store(store).await?;
+    }
+    Ok(store)
 }
 
 /// The feature store, if there is a feature repository: the configured one must be there, the default one may.
-/// To be read, an online store on this machine must be there as well.
 pub async fn open_feature_repo(
     config: &features::Config,
     environment: &Environment,
-    reads: bool,
 ) -> Result<Option<Arc<FeatureStore>>> {
     let defaults = features::Config::default();
     let is_default =
@@ -197,9 +204,6 @@ pub async fn open_feature_repo(
     tracing::info!("{described}");
     for note in &described.notes {
         tracing::info!("feature repository: {note}");
-    }
-    if reads {
-        check_online_store(&store).await?;
     }
     Ok(Some(Arc::new(store)))
 }
@@ -228,6 +232,7 @@ pub fn open_runtime(config: &Config, environment: &Environment) -> Result<Runtim
 /// Loads the models of the configured registry.
 struct Loader {
     catalog: Arc<Models>,
+    registry: Arc<dyn ModelRegistry>,
     runtime: Runtime,
     binder: PlanBinder,
     metrics: Arc<Metrics>,
@@ -235,23 +240,26 @@ struct Loader {
 
 impl Loader {
     async fn load(&self, config: &Config) -> Result<()> {
-        let registry = config.registry.connect();
-        let loaded = models::load_into(
+        models::load_into(
             &self.catalog,
-            &*registry,
+            &*self.registry,
             &self.runtime,
             &self.binder,
             &config.serving,
         )
-        .await;
-        if let Err(error) = loaded {
-            bail!(explained(&error));
-        }
-        for name in config
-            .models
-            .keys()
-            .filter(|name| self.catalog.model(name).is_none())
-        {
+        .await
+        .map_err(|error| explained(&error))?;
+        self.warn_of_unknown(config);
+        let readiness = self.catalog.readiness();
+        self.metrics
+            .set_models(readiness.n_loaded, readiness.failed.len());
+        Ok(())
+    }
+
+    /// Settings for models that the registry does not have: most likely a slip of the pen.
+    fn warn_of_unknown(&self, config: &Config) {
+        let is_unknown = |name: &str| self.catalog.model(name).is_err();
+        for name in config.models.keys().filter(|name| is_unknown(name)) {
             tracing::warn!(
                 "`[models.{name}]` is configured, and there is no such model in the registry"
             );
@@ -260,30 +268,18 @@ impl Loader {
             .serving
             .versions
             .names()
-            .filter(|name| self.catalog.model(name).is_none())
+            .filter(|name| is_unknown(name))
         {
             tracing::warn!(
                 "`serving.versions` names `{name}`, and there is no such model in the registry"
             );
         }
-        let readiness = self.catalog.readiness();
-        self.metrics
-            .set_models(readiness.n_loaded, readiness.failed.len());
-        Ok(())
     }
 }
 
-/// The failure with its hint, on one line.
+/// The failure with its causes and its hint, on one line.
 fn explained(failure: &dyn Failure) -> anyhow::Error {
-    let mut text = failure.to_string();
-    let mut cause = failure.source();
-    while let Some(error) = cause {
-        let cause_text = error.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        cause = error.source();
-    }
+    let text = with_causes(failure);
     match failure.hint() {
         Some(hint) => anyhow::anyhow!("{text} ({hint})"),
         None => anyhow::anyhow!("{text}"),

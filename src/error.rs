@@ -64,6 +64,20 @@ impl ErrorClass {
     }
 }
 
+/// The message with everything that it was caused by, as far as it does not say that itself. For logs and operators.
+pub fn with_causes(failure: &dyn Failure) -> String {
+    let mut text = failure.to_string();
+    let mut cause = failure.source();
+    while let Some(error) = cause {
+        let cause_text = error.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
 /// What every module's error tells about itself. The message is its `Display`: what failed, and where.
 pub trait Failure: std::error::Error {
     fn class(&self) -> ErrorClass;

@@ -544,29 +544,3 @@ fn a_killed_process_has_an_event_for_everything_that_it_answered() {
     assert!(answered.len() > 900, "{} answers", answered.len());
     assert!(answered.is_subset(&ids));
 }
-
-/// `cargo test --release --lib audit::tests::cost -- --ignored --nocapture`
-#[test]
-#[ignore = "a measurement"]
-fn cost_of_one_row_with_three_features() {
-    let fixture = Fixture::start();
-    let cells = Cells::List(vec![Cell::Int(1001)]);
-    let request = request_of(vec![column(ColumnPlace::Entities, "driver_id", cells)]);
-    let mut prediction = prediction(Uuid::nil());
-    let names = ["stats:conv_rate", "stats:acc_rate", "stats:avg_daily_trips"];
-    prediction.features.names = names.map(str::to_owned).into();
-    prediction.features.n_rows = 1;
-    prediction.features.cells.truncate(2);
-    prediction.features.cells.push(FeatureCell::not_found());
-    prediction.features.cells[2].event_timestamp = Some(Timestamp::now());
-    let n = 200_000;
-    for _ in 0..5 {
-        let start = Instant::now();
-        for _ in 0..n {
-            let record = fixture.log.open(&request).unwrap();
-            record.close(Ok(&prediction)).unwrap();
-        }
-        let each = start.elapsed() / n;
-        println!("{each:?} for one open and close");
-    }
-}

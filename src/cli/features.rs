@@ -63,8 +63,10 @@ pub(super) async fn run(
     environment: Environment,
     output: Output,
 ) -> Result<(), Failed> {
-    let reads = matches!(command, Command::Get(_));
-    let store = app::open_feature_repo(&config.features, &environment, reads).await;
+    let store = match command {
+        Command::Get(_) => app::open_features(&config.features, &environment).await,
+        Command::Materialize(_) => app::open_feature_repo(&config.features, &environment).await,
+    };
     let Some(store) = store.map_err(|error| Failed::Start(format!("{error:#}")))? else {
         return Err(Failed::Start(
             "there is no feature repository (set `features.repo`)".to_owned(),

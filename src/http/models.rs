@@ -100,15 +100,7 @@ pub(super) async fn show(
 /// One model by name. With an alias or version only that version is described.
 pub fn find(catalog: &Models, name: &str) -> Result<Model, Error> {
     let reference: ModelRef = name.parse()?;
-    let Some(status) = catalog.model(&reference.name) else {
-        // Says what is served, or that the models are still being loaded.
-        return match catalog.resolve(&reference) {
-            Ok(resolved) => Err(Error::RouteUnknown {
-                path: resolved.version.name.to_string(),
-            }),
-            Err(error) => Err(error.into()),
-        };
-    };
+    let status = catalog.model(&reference.name)?;
     let mut model = describe(&status);
     if reference.to_string() != reference.name {
         let version = catalog.resolve(&reference)?.version.version.to_string();

@@ -6,7 +6,7 @@ use axum::http::{Response, StatusCode};
 use serde::Serialize;
 
 use super::extract::REQUEST_ID;
-use crate::error::{ErrorClass, Failure};
+use crate::error::{ErrorClass, Failure, with_causes};
 
 #[derive(Serialize)]
 struct Problem<'a> {
@@ -27,10 +27,10 @@ pub(super) fn render(failure: &dyn Failure, request_id: &str) -> Response<Body> 
     let detail = failure.to_string();
     match class {
         ErrorClass::Internal => {
-            tracing::error!(request_id, code = failure.code(), error = %causes(failure))
+            tracing::error!(request_id, code = failure.code(), error = %with_causes(failure))
         }
         ErrorClass::Unavailable => {
-            tracing::warn!(request_id, code = failure.code(), error = %causes(failure))
+            tracing::warn!(request_id, code = failure.code(), error = %with_causes(failure))
         }
         _ => {}
     }
@@ -77,18 +77,4 @@ fn title(class: ErrorClass) -> &'static str {
         ErrorClass::Unavailable => "Not available",
         ErrorClass::DeadlineExceeded => "Out of time",
     }
-}
-
-/// The message with everything that it was caused by.
-fn causes(failure: &dyn Failure) -> String {
-    let mut text = failure.to_string();
-    let mut cause = failure.source();
-    while let Some(error) = cause {
-        let cause_text = error.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        cause = error.source();
-    }
-    text
 }

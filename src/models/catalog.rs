@@ -124,6 +124,19 @@ impl<P> Snapshot<P> {
     }
 }
 
+impl<P> Snapshot<P> {
+    fn find(&self, name: &str) -> Result<&Arc<ModelStatus<P>>, Error> {
+        match self.models.get(name) {
+            Some(model) => Ok(model),
+            None if !self.tried => Err(Error::Loading),
+            None => Err(Error::UnknownModel {
+                name: name.to_owned(),
+                served: self.models.keys().map(ToString::to_string).collect(),
+            }),
+        }
+    }
+}
+
 /// Everything that is served.
 pub struct ModelCatalog<P> {
     snapshot: ArcSwap<Snapshot<P>>,
@@ -146,15 +159,10 @@ impl<P> ModelCatalog<P> {
 
     /// Name to version. Memory only, without a lock; nothing is allocated unless it fails.
     pub fn resolve(&self, reference: &ModelRef) -> Result<Resolved<P>, Error> {
-        let snapshot = self.snapshot.load();
-        match snapshot.models.get(reference.name.as_str()) {
-            Some(model) => model.resolve(&reference.version),
-            None if !snapshot.tried => Err(Error::Loading),
-            None => Err(Error::UnknownModel {
-                name: reference.name.clone(),
-                served: snapshot.models.keys().map(ToString::to_string).collect(),
-            }),
-        }
+        self.snapshot
+            .load()
+            .find(&reference.name)?
+            .resolve(&reference.version)
     }
 
     /// All registered models by name, those that did not load among them.
@@ -162,9 +170,9 @@ impl<P> ModelCatalog<P> {
         self.snapshot.load().models.values().cloned().collect()
     }
 
-    /// One registered model.
-    pub fn model(&self, name: &str) -> Option<Arc<ModelStatus<P>>> {
-        self.snapshot.load().models.get(name).cloned()
+    /// One registered model. Errors: `UnknownModel`, `Loading`.
+    pub fn model(&self, name: &str) -> Result<Arc<ModelStatus<P>>, Error> {
+        self.snapshot.load().find(name).cloned()
     }
 
     pub fn readiness(&self) -> Readiness {

@@ -29,7 +29,11 @@ pub(crate) async fn demo() -> &'static Path {
         for part in ["feature_repo", "features", "models"] {
             copy(&root().join(part), &directory.join(part));
         }
-        materialize(&directory).await;
+        let config = terrarium::features::Config {
+            repo: directory.join("feature_repo"),
+            ..Default::default()
+        };
+        materialize(&FeatureStore::open(&config, &|_| None).await.unwrap()).await;
         directory
     })
     .await
@@ -53,12 +57,8 @@ fn own_directory() -> PathBuf {
     parent.join(format!("demo-{}", std::process::id()))
 }
 
-async fn materialize(directory: &Path) {
-    let config = terrarium::features::Config {
-        repo: directory.join("feature_repo"),
-        ..Default::default()
-    };
-    let store = FeatureStore::open(&config, &|_| None).await.unwrap();
+/// Loads everything that the demo has into its online store.
+pub(crate) async fn materialize(store: &FeatureStore) {
     let (start, end) = (
         Timestamp::from_seconds(1_790_812_800),
         Timestamp::from_seconds(1_796_083_200),

@@ -321,7 +321,7 @@ async fn the_listing_shows_every_version_with_its_state() {
         })
         .collect();
     assert_eq!(states, [(1, true), (2, true), (10, false)]);
-    assert!(catalog.model("b").is_none());
+    assert!(catalog.model("b").is_err());
 }
 
 #[tokio::test]
