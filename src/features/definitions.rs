@@ -207,6 +207,8 @@ pub struct FeatureView {
     /// Zero for a view that was never changed.
     pub version: u32,
     pub batch_source: Option<DataSource>,
+    /// The name of the push, Kafka or Kinesis source that feeds the view, if there is one.
+    pub stream_source: Option<String>,
     /// Start and end of each materialization, oldest first.
     pub materialized: Vec<(Timestamp, Timestamp)>,
     pub description: String,
@@ -218,19 +220,56 @@ impl FeatureView {
     }
 }
 
-/// A view that a Python function computes from others; known, so that it can be refused by name.
+/// A view that is computed from others and from request data.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OnDemandFeatureView {
     pub name: String,
     pub features: Vec<Field>,
+    /// What it is computed from, sorted by name.
+    pub sources: Vec<OnDemandSource>,
+    pub transformation: Transformation,
     /// Computed on write, and so read like any other view.
     pub write_to_online_store: bool,
+    /// The function takes and gives one row at a time (`mode="python"` only).
+    pub singleton: bool,
+    /// Entity names, in order of definition.
+    pub entities: Vec<String>,
+    /// Join keys with their types, for a view that is written.
+    pub join_keys: Vec<Field>,
+    pub disabled: bool,
+    /// Zero for a view that was never changed.
+    pub version: u32,
+    pub description: String,
+}
+
+/// One input of an on-demand feature view.
+#[derive(Debug, Clone, PartialEq)]
+pub enum OnDemandSource {
+    /// Features of another view.
+    View(Projection),
+    /// Columns that the request brings.
+    Request { name: String, fields: Vec<Field> },
+}
+
+/// How an on-demand feature view is computed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Transformation {
+    /// A Python function over data frames.
+    Pandas { source: String },
+    /// A Python function over dictionaries of lists.
+    Python { source: String },
+    /// A serialized Substrait plan.
+    Substrait { plan: Vec<u8> },
+    /// A kind that this build does not know, by its name.
+    Other(String),
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct FeatureService {
     pub name: String,
     pub projections: Vec<Projection>,
+    /// The service's features are stored as one vector per entity key.
+    pub precompute_online: bool,
     pub description: String,
 }
 
@@ -279,7 +318,13 @@ impl DataSource {
 #[derive(Debug, Clone, PartialEq)]
 pub enum SourceKind {
     /// A Parquet file or a directory of them: a path relative to the repository, an absolute path or a URI.
-    File { uri: String },
+    File {
+        uri: String,
+        /// Where to find S3, if it is not Amazon's.
+        s3_endpoint: Option<String>,
+    },
+    /// A query or a table in Postgres; one of them is empty.
+    Postgres { query: String, table: String },
     /// A source that this build cannot read, by the name of its kind.
     Other(String),
 }

@@ -45,7 +45,10 @@ impl Source {
             return Err(unsupported("no batch source".to_owned()));
         };
         let uri = match &source.kind {
-            SourceKind::File { uri } => uri,
+            SourceKind::File { uri, .. } => uri,
+            SourceKind::Postgres { .. } => {
+                return Err(unsupported("a source in Postgres".to_owned()));
+            }
             SourceKind::Other(kind) => return Err(unsupported(format!("a source of kind {kind}"))),
         };
         let path = match uri.split_once("://") {

@@ -97,6 +97,8 @@ pub(super) struct FeatureViewSpec {
     pub(super) batch_source: Option<DataSource>,
     #[prost(bool, tag = "8")]
     pub(super) online: bool,
+    #[prost(message, optional, tag = "9")]
+    pub(super) stream_source: Option<DataSource>,
     #[prost(string, tag = "10")]
     pub(super) description: String,
     #[prost(message, repeated, tag = "12")]
@@ -131,6 +133,8 @@ pub(super) struct StreamFeatureViewSpec {
     pub(super) ttl: Option<Span>,
     #[prost(message, optional, tag = "10")]
     pub(super) batch_source: Option<DataSource>,
+    #[prost(message, optional, tag = "11")]
+    pub(super) stream_source: Option<DataSource>,
     #[prost(bool, tag = "12")]
     pub(super) online: bool,
     #[prost(bool, tag = "23")]
@@ -168,6 +172,8 @@ pub(super) struct Span {
 pub(super) struct OnDemandFeatureView {
     #[prost(message, optional, tag = "1")]
     pub(super) spec: Option<OnDemandFeatureViewSpec>,
+    #[prost(message, optional, tag = "2")]
+    pub(super) meta: Option<OnDemandFeatureViewMeta>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -178,8 +184,64 @@ pub(super) struct OnDemandFeatureViewSpec {
     pub(super) project: String,
     #[prost(message, repeated, tag = "3")]
     pub(super) features: Vec<FeatureSpec>,
+    #[prost(map = "string, message", tag = "4")]
+    pub(super) sources: HashMap<String, OnDemandSource>,
+    /// Where registries of old Feast versions keep the function.
+    #[prost(message, optional, tag = "5")]
+    pub(super) user_defined_function: Option<UserDefinedFunction>,
+    #[prost(string, tag = "6")]
+    pub(super) description: String,
+    #[prost(message, optional, tag = "10")]
+    pub(super) feature_transformation: Option<FeatureTransformation>,
+    #[prost(string, tag = "11")]
+    pub(super) mode: String,
     #[prost(bool, tag = "12")]
     pub(super) write_to_online_store: bool,
+    #[prost(string, repeated, tag = "13")]
+    pub(super) entities: Vec<String>,
+    #[prost(message, repeated, tag = "14")]
+    pub(super) entity_columns: Vec<FeatureSpec>,
+    #[prost(bool, tag = "15")]
+    pub(super) singleton: bool,
+    #[prost(bool, tag = "19")]
+    pub(super) disabled: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct OnDemandFeatureViewMeta {
+    #[prost(int32, tag = "3")]
+    pub(super) current_version_number: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct OnDemandSource {
+    #[prost(message, optional, tag = "1")]
+    pub(super) feature_view: Option<FeatureView>,
+    #[prost(message, optional, tag = "2")]
+    pub(super) request_data_source: Option<DataSource>,
+    #[prost(message, optional, tag = "3")]
+    pub(super) feature_view_projection: Option<Projection>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct FeatureTransformation {
+    #[prost(message, optional, tag = "1")]
+    pub(super) user_defined_function: Option<UserDefinedFunction>,
+    #[prost(message, optional, tag = "2")]
+    pub(super) substrait_transformation: Option<SubstraitTransformation>,
+}
+
+/// Its pickled body is never read.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct UserDefinedFunction {
+    #[prost(string, tag = "3")]
+    pub(super) body_text: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct SubstraitTransformation {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(super) substrait_plan: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -198,6 +260,8 @@ pub(super) struct FeatureServiceSpec {
     pub(super) features: Vec<Projection>,
     #[prost(string, tag = "5")]
     pub(super) description: String,
+    #[prost(bool, tag = "8")]
+    pub(super) precompute_online: bool,
 }
 
 /// Recorded projections hold the *created* column in field 5, so neither it nor their sources are read.
@@ -227,8 +291,12 @@ pub(super) struct DataSource {
     pub(super) created_timestamp_column: String,
     #[prost(message, optional, tag = "11")]
     pub(super) file_options: Option<FileOptions>,
+    #[prost(message, optional, tag = "16")]
+    pub(super) custom_options: Option<CustomOptions>,
     #[prost(string, tag = "17")]
     pub(super) data_source_class_type: String,
+    #[prost(message, optional, tag = "18")]
+    pub(super) request_options: Option<RequestOptions>,
     #[prost(string, tag = "20")]
     pub(super) name: String,
     #[prost(message, optional, boxed, tag = "26")]
@@ -239,4 +307,18 @@ pub(super) struct DataSource {
 pub(super) struct FileOptions {
     #[prost(string, tag = "2")]
     pub(super) uri: String,
+    #[prost(string, tag = "3")]
+    pub(super) s3_endpoint_override: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct CustomOptions {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(super) configuration: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct RequestOptions {
+    #[prost(message, repeated, tag = "3")]
+    pub(super) schema: Vec<FeatureSpec>,
 }

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use super::{Registry, proto};
 use crate::features::definitions::{
     DUMMY_ENTITY, DUMMY_JOIN_KEY, DataSource, Entity, FeatureService, FeatureView, Field,
-    OnDemandFeatureView, Projection, SourceKind, ValueType, ViewKind, ViewState,
+    OnDemandFeatureView, OnDemandSource, Projection, SourceKind, Transformation, ValueType,
+    ViewKind, ViewState,
 };
 use crate::types::timestamp::Timestamp;
 
@@ -50,17 +53,10 @@ pub(super) fn registry(message: proto::Registry, project: &str) -> Registry {
         }
     }
     let mut on_demand_feature_views = Vec::new();
-    for spec in message
-        .on_demand_feature_views
-        .into_iter()
-        .filter_map(|m| m.spec)
-    {
-        if spec.project == project {
-            on_demand_feature_views.push(OnDemandFeatureView {
-                name: spec.name,
-                features: fields(spec.features),
-                write_to_online_store: spec.write_to_online_store,
-            });
+    for view in message.on_demand_feature_views {
+        if let Some(spec) = view.spec.filter(|spec| spec.project == project) {
+            let meta = view.meta.unwrap_or_default();
+            on_demand_feature_views.push(on_demand_feature_view(spec, meta, &entities));
         }
     }
     let mut feature_services = Vec::new();
@@ -110,6 +106,7 @@ fn feature_view(
         state: ViewState::from_number(meta.state),
         version: u32::try_from(meta.current_version_number).unwrap_or(0),
         batch_source: spec.batch_source.map(data_source),
+        stream_source: spec.stream_source.map(|source| source.name),
         materialized: meta
             .materialization_intervals
             .into_iter()
@@ -119,10 +116,83 @@ fn feature_view(
     }
 }
 
+fn on_demand_feature_view(
+    spec: proto::OnDemandFeatureViewSpec,
+    meta: proto::OnDemandFeatureViewMeta,
+    entities: &[Entity],
+) -> OnDemandFeatureView {
+    let mut sources: Vec<_> = spec.sources.into_iter().collect();
+    sources.sort_by(|(left, _), (right, _)| left.cmp(right));
+    let mut join_keys = join_keys(&spec.entities, fields(spec.entity_columns), entities);
+    if spec.entities.is_empty() {
+        join_keys.clear();
+    }
+    OnDemandFeatureView {
+        name: spec.name,
+        features: fields(spec.features),
+        sources: sources.into_iter().filter_map(on_demand_source).collect(),
+        transformation: transformation(
+            &spec.mode,
+            spec.feature_transformation,
+            spec.user_defined_function,
+        ),
+        write_to_online_store: spec.write_to_online_store,
+        singleton: spec.singleton,
+        entities: spec.entities,
+        join_keys,
+        disabled: spec.disabled,
+        version: u32::try_from(meta.current_version_number).unwrap_or(0),
+        description: spec.description,
+    }
+}
+
+fn on_demand_source((name, source): (String, proto::OnDemandSource)) -> Option<OnDemandSource> {
+    if let Some(request) = source.request_data_source {
+        let schema = request.request_options.unwrap_or_default().schema;
+        return Some(OnDemandSource::Request {
+            name,
+            fields: fields(schema),
+        });
+    }
+    if let Some(own) = source.feature_view_projection {
+        return Some(OnDemandSource::View(projection(own)));
+    }
+    let view = source.feature_view?.spec?;
+    Some(OnDemandSource::View(Projection {
+        view: view.name,
+        alias: None,
+        features: fields(view.features),
+        join_key_map: Vec::new(),
+        version: None,
+    }))
+}
+
+/// Feast's default mode is `pandas`.
+fn transformation(
+    mode: &str,
+    current: Option<proto::FeatureTransformation>,
+    old: Option<proto::UserDefinedFunction>,
+) -> Transformation {
+    let current = current.unwrap_or_default();
+    if let Some(substrait) = current.substrait_transformation {
+        return Transformation::Substrait {
+            plan: substrait.substrait_plan,
+        };
+    }
+    let function = current.user_defined_function.or(old).unwrap_or_default();
+    let source = function.body_text;
+    match mode {
+        "" | "pandas" => Transformation::Pandas { source },
+        "python" => Transformation::Python { source },
+        other => Transformation::Other(other.to_owned()),
+    }
+}
+
 fn feature_service(spec: proto::FeatureServiceSpec) -> FeatureService {
     FeatureService {
         name: spec.name,
         projections: spec.features.into_iter().map(projection).collect(),
+        precompute_online: spec.precompute_online,
         description: spec.description,
     }
 }
@@ -165,6 +235,7 @@ fn batch_shape(spec: proto::StreamFeatureViewSpec) -> proto::FeatureViewSpec {
         features: spec.features,
         ttl: spec.ttl,
         batch_source: spec.batch_source,
+        stream_source: spec.stream_source,
         online: spec.online,
         description: spec.description,
         entity_columns: spec.entity_columns,
@@ -216,10 +287,12 @@ fn data_source(source: proto::DataSource) -> DataSource {
     }
     let mut field_mapping: Vec<_> = source.field_mapping.into_iter().collect();
     field_mapping.sort();
-    let kind = match source.file_options {
-        Some(options) => SourceKind::File { uri: options.uri },
-        None => SourceKind::Other(kind_name(source.kind, &source.data_source_class_type)),
-    };
+    let kind = source_kind(
+        source.kind,
+        &source.data_source_class_type,
+        source.file_options,
+        source.custom_options,
+    );
     DataSource {
         name: source.name,
         kind,
@@ -227,6 +300,40 @@ fn data_source(source: proto::DataSource) -> DataSource {
         timestamp_field: source.timestamp_field,
         created_timestamp_column: source.created_timestamp_column,
     }
+}
+
+fn source_kind(
+    kind: i32,
+    class: &str,
+    file: Option<proto::FileOptions>,
+    custom: Option<proto::CustomOptions>,
+) -> SourceKind {
+    if let Some(file) = file {
+        return SourceKind::File {
+            uri: file.uri,
+            s3_endpoint: Some(file.s3_endpoint_override).filter(|url| !url.is_empty()),
+        };
+    }
+    if let Some(custom) = custom.filter(|_| kind == CUSTOM_SOURCE)
+        && let Ok(options) = serde_json::from_slice::<PostgresOptions>(&custom.configuration)
+        && (class.is_empty() || class.ends_with(".PostgreSQLSource"))
+    {
+        return SourceKind::Postgres {
+            query: options.query.unwrap_or_default(),
+            table: options.table.unwrap_or_default(),
+        };
+    }
+    SourceKind::Other(kind_name(kind, class))
+}
+
+/// `DataSource.SourceType.CUSTOM_SOURCE`.
+const CUSTOM_SOURCE: i32 = 6;
+
+/// What Feast's Postgres source keeps as JSON.
+#[derive(Deserialize)]
+struct PostgresOptions {
+    query: Option<String>,
+    table: Option<String>,
 }
 
 fn kind_name(kind: i32, class: &str) -> String {

@@ -113,7 +113,13 @@ fn feature_views_are_as_recorded() {
         );
         assert_eq!(source.field_mapping, pairs(&json["field_mapping"]));
         let uri = text(&json["file_options"], "uri").to_owned();
-        assert_eq!(source.kind, SourceKind::File { uri });
+        assert_eq!(
+            source.kind,
+            SourceKind::File {
+                uri,
+                s3_endpoint: None
+            }
+        );
     }
 }
 
