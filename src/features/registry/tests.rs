@@ -167,7 +167,10 @@ fn a_source_in_postgres_is_known_by_its_kind() {
         .batch_source
         .as_ref()
         .unwrap();
-    assert_eq!(source.kind, SourceKind::Other("PostgreSQLSource".into()));
+    let SourceKind::Postgres { query, table } = &source.kind else {
+        panic!("{:?}", source.kind);
+    };
+    assert_eq!((query.as_str(), table.as_str()), ("", "pit_a"));
 }
 
 #[test]
