@@ -12,12 +12,15 @@ mod health;
 mod layers;
 pub mod models;
 mod openapi;
+mod poll_again;
 mod predict;
 mod problem;
+mod server;
 
 pub use encode::features_json;
 pub use error::Error;
 pub use predict::predict_once;
+pub use server::serve;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
