@@ -31,7 +31,6 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::http::{Response, StatusCode};
-use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -101,7 +100,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/docs/{*file}", get(openapi::swagger_ui))
         .fallback(layers::unknown_route)
         .method_not_allowed_fallback(layers::method_not_allowed)
-        .layer(from_fn_with_state(api.clone(), layers::count))
+        .layer(layers::Count::new(&api))
         .with_state(api)
 }
 
