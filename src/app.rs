@@ -53,6 +53,9 @@ impl App {
         let address = listener.local_addr().context("the socket has no address")?;
         let (api, loader) = parts.assemble(&config, shutdown.clone())?;
         let app = Self::of(api, Some(address));
+        if let Some(features) = &app.api.features {
+            features.watch(shutdown, app.api.metrics.feature_registry());
+        }
         app.spawn_server(listener);
         tracing::info!("listening on http://{address} (Swagger UI at http://{address}/docs)");
         loader.load(&config).await?;

@@ -28,7 +28,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -37,7 +36,7 @@ use self::key::EntityKeys;
 pub use self::materialize::{MaterializedView, Progress};
 use self::online::OnlineStore;
 pub use self::plan::{JoinKey, OnlinePlan, PlannedFeature, Selection};
-use self::registry::Registry;
+use self::registry::Live;
 use self::repo::Repo;
 pub use self::rows::{EntityRows, KeyColumn};
 pub use self::suggest::Known;
@@ -79,7 +78,7 @@ pub struct FeatureStore(Arc<Inner>);
 struct Inner {
     repo: Repo,
     timeout: Duration,
-    registry: ArcSwap<Registry>,
+    registry: Live,
     online: Arc<dyn OnlineStore>,
 }
 
@@ -110,12 +109,12 @@ impl FeatureStore {
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Error> {
         let repo = Repo::load(&config.repo, &config.feature_store_yaml, environment)?;
-        let registry = load_registry(&repo).await?;
+        let registry = Live::open(&repo.registry, &repo.project).await?;
         let online = repo.online_store.connect(&repo.project);
         Ok(Self(Arc::new(Inner {
             repo,
             timeout: config.timeout,
-            registry: ArcSwap::from_pointee(registry),
+            registry,
             online,
         })))
     }
@@ -124,31 +123,13 @@ impl FeatureStore {
         &self.0.repo.project
     }
 
-    /// The definitions as they were last read.
-    pub fn registry(&self) -> Arc<Registry> {
-        self.0.registry.load_full()
-    }
-
-    /// Reads the registry again; `true` if it has changed. Plans that exist keep what they were compiled from.
-    pub async fn refresh(&self) -> Result<bool, Error> {
-        let registry = load_registry(&self.0.repo).await?;
-        let changed = registry != **self.0.registry.load();
-        if changed {
-            self.0.registry.store(Arc::new(registry));
-        }
-        Ok(changed)
-    }
-
     pub fn describe(&self) -> Description {
         let registry = self.registry();
         let n_views = registry.feature_views.len();
         Description {
             project: self.project().to_owned(),
             online_store: self.0.online.describe().to_owned(),
-            registry: format!(
-                "{} ({n_views} feature views)",
-                self.0.repo.registry.path.display()
-            ),
+            registry: format!("{} ({n_views} feature views)", self.0.registry.describe()),
             notes: self.0.repo.notes.clone(),
         }
     }
@@ -235,11 +216,4 @@ impl FeatureStore {
         };
         job.run(views, progress).await
     }
-}
-
-async fn load_registry(repo: &Repo) -> Result<Registry, Error> {
-    let path = repo.registry.path.clone();
-    let project = repo.project.clone();
-    let registry = crate::shutdown::run_blocking(move || Registry::load(&path, &project)).await;
-    Ok(registry.map_err(Error::Panicked)??)
 }

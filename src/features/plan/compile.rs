@@ -68,6 +68,9 @@ impl<'a> Builder<'a> {
     fn service(&mut self, name: &str) -> Result<(), Error> {
         let registry = self.registry;
         let Some(service) = registry.feature_service(name) else {
+            if let Some(error) = registry.left_out(name) {
+                return Err(error.into());
+            }
             let names = registry
                 .feature_services
                 .iter()
@@ -114,6 +117,9 @@ impl<'a> Builder<'a> {
     fn view(&self, name: &str) -> Result<&'a FeatureView, Error> {
         let registry = self.registry;
         let Some(view) = registry.feature_view(name) else {
+            if let Some(error) = registry.left_out(name) {
+                return Err(error.into());
+            }
             if registry.on_demand_feature_view(name).is_some() {
                 return Err(Error::OnDemand {
                     view: name.to_owned(),
