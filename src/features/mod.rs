@@ -22,6 +22,7 @@ mod suggest;
 mod testing;
 #[cfg(test)]
 mod tests;
+pub mod write;
 
 use std::fmt;
 use std::path::PathBuf;
