@@ -1,5 +1,5 @@
 //! Lists and sets of one scalar type. A null inside is zero, empty or false, and NaN among numbers; Feast refuses it among
-//! integers, and so it is refused here.
+//! integers and in sets of integers or text, and so it is refused here.
 
 use serde_json::Value as Json;
 
@@ -29,6 +29,10 @@ pub(super) fn list(value: &Json, scalar: ValueType) -> Result<List, String> {
 
 /// The first of equal items, in order.
 pub(super) fn set(value: &Json, scalar: ValueType) -> Result<Value, String> {
+    let takes_null = matches!(scalar, ValueType::Double | ValueType::Float | ValueType::Bool);
+    if !takes_null && items(value)?.iter().any(Json::is_null) {
+        return Err("null in a set".to_owned());
+    }
     Ok(Value::Set(match list(value, scalar)? {
         List::Bytes(items) => List::Bytes(unique(items, Vec::clone)),
         List::String(items) => List::String(unique(items, String::clone)),
@@ -46,7 +50,11 @@ pub(super) fn texts(value: &Json, kind: TextKind) -> Result<Value, String> {
 }
 
 pub(super) fn text_set(value: &Json, kind: TextKind) -> Result<Value, String> {
-    let texts = each(items(value)?, text)?;
+    let items = items(value)?;
+    if items.iter().any(Json::is_null) {
+        return Err("null in a set".to_owned());
+    }
+    let texts = each(items, text)?;
     Ok(Value::TextSet(kind, unique(texts, String::clone)))
 }
 
