@@ -25,6 +25,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 pub mod transform;
+pub mod write;
 
 use std::collections::BTreeMap;
 use std::fmt;
