@@ -6,6 +6,7 @@
 
 pub mod codec;
 pub mod definitions;
+mod delete;
 mod error;
 pub mod key;
 mod materialize;
