@@ -8,6 +8,7 @@ mod arrays;
 pub mod codec;
 pub mod columns;
 pub mod definitions;
+mod delete;
 mod error;
 pub mod key;
 mod materialize;
