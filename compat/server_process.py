@@ -29,16 +29,20 @@ class ServerProcess:
         answer = "nothing listens yet"
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
-                response = self.get(self.ready, timeout=5)
-                if response.status_code == 200:
+                answer = self.ask_ready()
+                if answer is None:
                     return self
-                answer = f"{response.status_code} {response.text}"
             except requests.ConnectionError:
                 pass
             time.sleep(0.05)
         self.stop()
-        outcome = f"{self.name} not ready within {READY_WITHIN_S} s (exit code {self.process.returncode}); {self.ready}: {answer}"
+        outcome = f"{self.name} not ready within {READY_WITHIN_S} s (exit code {self.process.returncode}): {answer}"
         raise RuntimeError(f"{outcome}\n{self.log_tail()}")
+
+    def ask_ready(self):
+        """Nothing, or why not."""
+        response = self.get(self.ready, timeout=5)
+        return None if response.status_code == 200 else f"{self.ready} says {response.status_code} {response.text}"
 
     def __exit__(self, *_):
         self.stop()

@@ -11,7 +11,7 @@ import pytest
 warnings.filterwarnings("ignore", category=DeprecationWarning)  # of Feast, for key version 2
 
 from feast import proto_json  # noqa: E402
-from feast_process import FeastServer  # noqa: E402
+from feast_process import FeastGrpcServer, FeastServer  # noqa: E402
 from repository import Deployment, remove_redis_keys  # noqa: E402
 
 proto_json.patch()  # as `feast serve` does before it renders JSON
@@ -38,6 +38,9 @@ class Pair:
     def feast(self, deployment):
         """The real `feast serve` on it."""
         return self.serve(deployment, "feast", lambda: FeastServer(deployment.repo))
+
+    def feast_grpc(self, deployment):
+        return self.serve(deployment, "feast-grpc", lambda: FeastGrpcServer(deployment.repo))
 
     def serve(self, deployment, name, start):
         key = deployment.writer, name
