@@ -32,6 +32,8 @@ pub struct Repo {
     pub registry: registry::Config,
     pub online_store: online::Config,
     pub key_version: KeyVersion,
+    /// Where Feast's transformation server listens, as its Go server is told.
+    pub transformation_service: Option<String>,
     /// Settings that have no effect here, one sentence each.
     pub notes: Vec<String>,
 }
@@ -193,11 +195,10 @@ const YAML: &str = "FEATURE_STORE_YAML_BASE64";
 const YAML_PATH: &str = "FEAST_FS_YAML_FILE_PATH";
 
 /// Top-level keys of Feast that have no bearing on serving.
-const NOT_OURS: [&str; 13] = [
+const NOT_OURS: [&str; 12] = [
     "provider",
     "offline_store",
     "batch_engine",
-    "feature_server",
     "auth",
     "flags",
     "repo_path",
@@ -242,6 +243,7 @@ fn read(
             "project `{project}` has a `-`, which the SQLite online store cannot hold"
         )));
     }
+    let transformation_service = transformation_service(settings.take("feature_server"))?;
     for key in NOT_OURS {
         settings.take(key);
     }
@@ -252,6 +254,7 @@ fn read(
         registry,
         online_store,
         key_version,
+        transformation_service,
         notes,
     })
 }
@@ -259,6 +262,17 @@ fn read(
 pub(super) fn note_left_over(settings: &Settings, notes: &mut Vec<String>) {
     for path in settings.left_over() {
         notes.push(format!("feature_store.yaml: `{path}` has no effect here"));
+    }
+}
+
+/// The one setting of the feature server that serving has a use for.
+fn transformation_service(feature_server: Option<Value>) -> Result<Option<String>, Problem> {
+    match feature_server {
+        Some(map @ Value::Mapping(_)) => {
+            let mut settings = Settings::new("feature_server", map)?;
+            Ok(settings.text("transformation_service_endpoint")?)
+        }
+        _ => Ok(None),
     }
 }
 
