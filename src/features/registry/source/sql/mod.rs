@@ -1,5 +1,6 @@
 //! A registry in a database, as Feast's `registry_type: sql` keeps it: a table per kind of object, a row per object.
 //!
+//! It is read now and then, so each read and each change has a connection of its own.
 //! The project's objects are read by one statement, and so as they were at one moment. A change is one transaction that holds
 //! the view's row, edits the bytes in it, and sets `last_updated_timestamp` there and in `feast_metadata`, as Feast does.
 
@@ -27,9 +28,6 @@ use crate::types::timestamp::Timestamp;
 
 /// Longest wait for a connection, and for a lock of SQLite.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// A registry is read now and then by one task.
-const MAX_CONNECTIONS: u32 = 2;
-const IDLE: Duration = Duration::from_secs(60);
 
 /// Where the database is.
 #[derive(Debug, Clone)]
@@ -281,10 +279,6 @@ fn failed(origin: &str, error: sqlx::Error) -> Error {
         sqlx::Error::Database(reported) => Error::Refused {
             origin,
             message: reported.message().to_owned(),
-        },
-        sqlx::Error::PoolTimedOut => Error::Timeout {
-            origin,
-            waited: PATIENCE,
         },
         _ => Error::Unreachable {
             origin,

@@ -20,30 +20,35 @@ pub(super) fn open(url: &Url) -> Result<Arc<dyn Database>, Error> {
 #[cfg(feature = "postgres")]
 mod client {
     use async_trait::async_trait;
-    use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow, PgSslMode};
-    use sqlx::{AssertSqlSafe, PgPool, Row as _};
+    use sqlx::postgres::{PgConnectOptions, PgRow, PgSslMode};
+    use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Row as _};
 
-    use super::super::{
-        IDLE, MAX_CONNECTIONS, PATIENCE, Row, SELECT_ALL, SET_METADATA, Update, failed,
-    };
+    use super::super::{PATIENCE, Row, SELECT_ALL, SET_METADATA, Update, failed};
     use super::{Database, Error, Url};
 
     #[derive(Debug)]
     pub(super) struct Postgres {
         origin: String,
-        pool: PgPool,
+        options: PgConnectOptions,
     }
 
     impl Postgres {
         pub(super) fn open(url: &Url) -> Result<Self, Error> {
             Ok(Self {
                 origin: url.to_string(),
-                pool: PgPoolOptions::new()
-                    .max_connections(MAX_CONNECTIONS)
-                    .acquire_timeout(PATIENCE)
-                    .idle_timeout(IDLE)
-                    .connect_lazy_with(options(url)?),
+                options: options(url)?,
             })
+        }
+
+        /// Gives up after a while, where a server neither answers nor refuses.
+        async fn connect(&self) -> Result<PgConnection, Error> {
+            match tokio::time::timeout(PATIENCE, self.options.connect()).await {
+                Ok(connection) => connection.map_err(|error| self.failed(error)),
+                Err(_) => Err(Error::Timeout {
+                    origin: self.origin.clone(),
+                    waited: PATIENCE,
+                }),
+            }
         }
 
         fn failed(&self, error: sqlx::Error) -> Error {
@@ -119,8 +124,9 @@ mod client {
     #[async_trait]
     impl Database for Postgres {
         async fn select(&self, project: &str) -> Result<Vec<Row>, Error> {
+            let mut connection = self.connect().await?;
             let query = sqlx::query(SELECT_ALL).persistent(false).bind(project);
-            let rows = query.fetch_all(&self.pool).await;
+            let rows = query.fetch_all(&mut connection).await;
             let rows = rows.map_err(|error| self.failed(error))?;
             let rows = rows.iter().map(row).collect::<Result<_, _>>();
             rows.map_err(|error| self.failed(error))
@@ -128,7 +134,8 @@ mod client {
 
         async fn update(&self, update: &Update<'_>) -> Result<bool, Error> {
             let failed = |error| self.failed(error);
-            let mut transaction = self.pool.begin().await.map_err(failed)?;
+            let mut connection = self.connect().await?;
+            let mut transaction = connection.begin().await.map_err(failed)?;
             let select = format!("{} FOR UPDATE", update.select());
             let bytes: Option<Vec<u8>> = sqlx::query_scalar(AssertSqlSafe(select))
                 .persistent(false)

@@ -3,40 +3,33 @@
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteRow};
-use sqlx::{AssertSqlSafe, Row as _, SqlitePool};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
 
-use super::{
-    Database, Error, IDLE, MAX_CONNECTIONS, PATIENCE, Row, SELECT_ALL, SET_METADATA, Update, failed,
-};
+use super::{Database, Error, PATIENCE, Row, SELECT_ALL, SET_METADATA, Update, failed};
 
 #[derive(Debug)]
 pub(super) struct Sqlite {
     path: PathBuf,
-    pool: SqlitePool,
+    options: SqliteConnectOptions,
 }
 
 pub(super) fn open(path: &Path) -> Sqlite {
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .busy_timeout(PATIENCE);
     Sqlite {
         path: path.to_owned(),
-        pool: SqlitePoolOptions::new()
-            .max_connections(MAX_CONNECTIONS)
-            .acquire_timeout(PATIENCE)
-            // A file that was deleted and made anew is found at the next read.
-            .idle_timeout(IDLE)
-            .max_lifetime(IDLE)
-            .connect_lazy_with(options),
+        options: SqliteConnectOptions::new()
+            .filename(path)
+            .busy_timeout(PATIENCE),
     }
 }
 
 #[async_trait]
 impl Database for Sqlite {
     async fn select(&self, project: &str) -> Result<Vec<Row>, Error> {
-        let rows = sqlx::query(SELECT_ALL).bind(project).fetch_all(&self.pool);
-        let rows = rows.await.map_err(|error| self.failed(error))?;
+        let mut connection = self.connect().await?;
+        let query = sqlx::query(SELECT_ALL).bind(project);
+        let rows = query.fetch_all(&mut connection).await;
+        let rows = rows.map_err(|error| self.failed(error))?;
         let rows = rows.iter().map(row).collect::<Result<_, _>>();
         rows.map_err(|error| self.failed(error))
     }
@@ -44,7 +37,8 @@ impl Database for Sqlite {
     async fn update(&self, update: &Update<'_>) -> Result<bool, Error> {
         let failed = |error| self.failed(error);
         // Immediate: what is read here cannot change before it is written.
-        let transaction = self.pool.begin_with("BEGIN IMMEDIATE").await;
+        let mut connection = self.connect().await?;
+        let transaction = connection.begin_with("BEGIN IMMEDIATE").await;
         let mut transaction = transaction.map_err(failed)?;
         let bytes: Option<Vec<u8>> = sqlx::query_scalar(AssertSqlSafe(update.select()))
             .bind(update.view)
@@ -78,6 +72,11 @@ impl Database for Sqlite {
 }
 
 impl Sqlite {
+    async fn connect(&self) -> Result<SqliteConnection, Error> {
+        let connection = self.options.connect().await;
+        connection.map_err(|error| self.failed(error))
+    }
+
     fn failed(&self, error: sqlx::Error) -> Error {
         let origin = format!("sqlite:///{}", self.path.display());
         if !self.path.exists() {
