@@ -15,6 +15,7 @@ use crate::audit::AuditLog;
 use crate::config::{Config, Environment};
 use crate::error::{Failure, with_causes};
 use crate::features::registry::RegistryChanges;
+use crate::features::repo::Repo;
 use crate::features::{self, FeatureStore};
 use crate::http::{self, Api};
 use crate::inference::Runtime;
@@ -183,16 +184,15 @@ pub async fn open_feature_repo(
     config: &features::Config,
     environment: &Environment,
 ) -> Result<Option<Arc<FeatureStore>>> {
-    let defaults = features::Config::default();
-    let is_default =
-        config.repo == defaults.repo && config.feature_store_yaml == defaults.feature_store_yaml;
-    if config.repo.as_os_str().is_empty() || (is_default && !config.repo.exists()) {
+    let variable = |name: &str| environment.get(name).map(str::to_owned);
+    let may_be_absent = config.is_default_repo() && !Repo::is_in(&variable);
+    if config.repo.as_os_str().is_empty() || (may_be_absent && !config.repo.exists()) {
         tracing::warn!(
             "no feature repository: only models that take all inputs from the request can be served"
         );
         return Ok(None);
     }
-    let store = FeatureStore::open(config, &|name| environment.get(name).map(str::to_owned))
+    let store = FeatureStore::open(config, &variable)
         .await
         .map_err(|error| explained(&error))?;
     let described = store.describe();

@@ -84,6 +84,14 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// Whether nobody has said which repository; then there may be none.
+    pub fn is_default_repo(&self) -> bool {
+        let defaults = Self::default();
+        self.repo == defaults.repo && self.feature_store_yaml == defaults.feature_store_yaml
+    }
+}
+
 /// A Feast project, open for reading and materializing. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct FeatureStore(Arc<Inner>);
@@ -123,7 +131,11 @@ impl FeatureStore {
         config: &Config,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Error> {
-        let repo = Repo::load(&config.repo, &config.feature_store_yaml, environment)?;
+        let load = match config.is_default_repo() {
+            true => Repo::load_default,
+            false => Repo::load,
+        };
+        let repo = load(&config.repo, &config.feature_store_yaml, environment)?;
         let registry = Live::open(&repo.registry, &repo.project).await?;
         let online = repo.online_store.connect(&repo.project);
         let transforms = Transforms::open(config, &repo);
