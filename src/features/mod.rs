@@ -15,6 +15,7 @@ mod plan;
 mod python;
 pub mod registry;
 pub mod repo;
+pub mod retrieve;
 mod rows;
 mod settings;
 mod suggest;
@@ -39,6 +40,7 @@ use self::online::OnlineStore;
 pub use self::plan::{JoinKey, OnlinePlan, PlannedFeature, Selection};
 use self::registry::Registry;
 use self::repo::Repo;
+pub use self::retrieve::{InvalidValues, Statuses};
 pub use self::rows::{EntityRows, KeyColumn};
 pub use self::suggest::Known;
 use crate::types::deadline::Deadline;
@@ -59,6 +61,11 @@ pub struct Config {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String", extend("format" = "duration"))]
     pub timeout: Duration,
+    /// Which statuses Feast's feature-server API gives: `python`, as Feast's Python server, or `exact`.
+    pub statuses: Statuses,
+    /// What Feast's feature-server API does about stored bytes that are not a feature value: `null` answers that value with
+    /// null and status `INVALID` and logs it, `error` fails the request. A prediction fails in any case.
+    pub invalid_values: InvalidValues,
 }
 
 impl Default for Config {
@@ -67,6 +74,8 @@ impl Default for Config {
             repo: PathBuf::from("feature_repo"),
             feature_store_yaml: PathBuf::from("feature_store.yaml"),
             timeout: Duration::from_millis(500),
+            statuses: Statuses::default(),
+            invalid_values: InvalidValues::default(),
         }
     }
 }
@@ -81,6 +90,9 @@ struct Inner {
     timeout: Duration,
     registry: ArcSwap<Registry>,
     online: Arc<dyn OnlineStore>,
+    statuses: Statuses,
+    invalid_values: InvalidValues,
+    retrievals: retrieve::Cache,
 }
 
 /// What was opened, for a person to read.
@@ -117,6 +129,9 @@ impl FeatureStore {
             timeout: config.timeout,
             registry: ArcSwap::from_pointee(registry),
             online,
+            statuses: config.statuses,
+            invalid_values: config.invalid_values,
+            retrievals: retrieve::Cache::default(),
         })))
     }
 

@@ -8,6 +8,7 @@ mod decode;
 mod encode;
 mod error;
 mod extract;
+mod feast;
 mod health;
 mod layers;
 pub mod models;
@@ -17,6 +18,7 @@ mod problem;
 
 pub use encode::features_json;
 pub use error::Error;
+pub use feast::Running as Materializing;
 pub use predict::predict_once;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -81,11 +83,13 @@ pub struct Api {
     pub metrics: Arc<Metrics>,
     pub shutdown: Shutdown,
     pub ready: crate::models::Ready,
+    pub materializing: Materializing,
 }
 
 /// All routes.
 pub fn router(api: Arc<Api>) -> Router {
     Router::new()
+        .merge(feast::routes())
         .route("/v1/models", get(models::list))
         .route("/v1/models/{model}", get(models::show))
         .route("/v1/models/{model}/predict", post(predict::predict))

@@ -39,6 +39,44 @@ pub(in crate::features) fn compile(
     Ok(builder.finish(store))
 }
 
+/// A view of a selection that was resolved elsewhere.
+pub(in crate::features) struct SelectedView<'a> {
+    pub(in crate::features) view: &'a FeatureView,
+    /// The alias where it has one.
+    pub(in crate::features) effective_name: &'a str,
+    pub(in crate::features) join_key_map: &'a [(String, String)],
+    pub(in crate::features) features: &'a [String],
+}
+
+/// Compiles views as they are given: whether they may be served is not asked again. No feature may be named twice.
+pub(in crate::features) fn compile_views(
+    registry: &Registry,
+    rules: Rules,
+    store: &dyn OnlineStore,
+    views: &[SelectedView<'_>],
+) -> Result<OnlinePlan, Error> {
+    let mut builder = Builder {
+        registry,
+        rules,
+        wanted: &|_| true,
+        features: Vec::new(),
+        join_keys: Vec::new(),
+        groups: Vec::new(),
+        places: Vec::new(),
+    };
+    for selected in views {
+        let source = Source {
+            view: selected.view,
+            effective_name: selected.effective_name,
+            join_key_map: selected.join_key_map,
+        };
+        for feature in selected.features {
+            builder.feature(&source, feature)?;
+        }
+    }
+    Ok(builder.finish(store))
+}
+
 struct Builder<'a> {
     registry: &'a Registry,
     rules: Rules,
@@ -267,15 +305,19 @@ impl<'a> Builder<'a> {
         for draft in self.groups {
             let mut firsts = Vec::with_capacity(draft.views.len());
             let mut n_features = 0;
-            for view in &draft.views {
+            let mut views = Vec::new();
+            for (i, view) in draft.views.iter().enumerate() {
                 firsts.push(n_features);
                 n_features += view.features.len();
+                views.resize(n_features, i);
             }
             first_places.push(firsts);
             groups.push(PlannedGroup {
                 layout: layout(self.rules.key_version, &draft.keys),
                 columns: draft.keys.iter().map(|(_, column)| *column).collect(),
                 n_features,
+                n_views: draft.views.len(),
+                views,
             });
             stored.push(KeyGroup { views: draft.views });
         }
