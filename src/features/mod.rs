@@ -4,7 +4,9 @@
 //! name and no registry. The registry is an immutable snapshot that `refresh` replaces.
 //! Not here: models, request formats, on-demand transforms (they are refused by name).
 
+mod arrays;
 pub mod codec;
+pub mod columns;
 pub mod definitions;
 mod error;
 pub mod key;
@@ -23,13 +25,14 @@ mod suggest;
 mod testing;
 #[cfg(test)]
 mod tests;
+pub mod transform;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -38,11 +41,12 @@ use self::key::EntityKeys;
 pub use self::materialize::{MaterializedView, Progress};
 use self::online::OnlineStore;
 pub use self::plan::{JoinKey, OnlinePlan, PlannedFeature, Selection};
-use self::registry::Registry;
+use self::registry::Live;
 use self::repo::Repo;
 pub use self::retrieve::{InvalidValues, Statuses};
 pub use self::rows::{EntityRows, KeyColumn};
 pub use self::suggest::Known;
+use self::transform::{OnDemandConfig, Transforms};
 use crate::types::deadline::Deadline;
 use crate::types::feature::FeatureRows;
 use crate::types::names::FeatureRef;
@@ -66,6 +70,11 @@ pub struct Config {
     /// What Feast's feature-server API does about stored bytes that are not a feature value: `null` answers that value with
     /// null and status `INVALID` and logs it, `error` fails the request. A prediction fails in any case.
     pub invalid_values: InvalidValues,
+    /// Address of Feast's transformation server (`feast serve_transformations`), `host:port`, which computes on-demand
+    /// feature views of `mode="pandas"`. Absent: `feature_server.transformation_service_endpoint` of the settings file.
+    pub transformation_service: Option<String>,
+    /// On-demand feature views that are computed here, in SQL, by their names.
+    pub on_demand: BTreeMap<String, OnDemandConfig>,
 }
 
 impl Default for Config {
@@ -76,6 +85,8 @@ impl Default for Config {
             timeout: Duration::from_millis(500),
             statuses: Statuses::default(),
             invalid_values: InvalidValues::default(),
+            transformation_service: None,
+            on_demand: BTreeMap::new(),
         }
     }
 }
@@ -88,11 +99,11 @@ pub struct FeatureStore(Arc<Inner>);
 struct Inner {
     repo: Repo,
     timeout: Duration,
-    registry: ArcSwap<Registry>,
+    registry: Live,
     online: Arc<dyn OnlineStore>,
     statuses: Statuses,
     invalid_values: InvalidValues,
-    retrievals: retrieve::Cache,
+    transforms: Transforms,
 }
 
 /// What was opened, for a person to read.
@@ -122,36 +133,22 @@ impl FeatureStore {
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Error> {
         let repo = Repo::load(&config.repo, &config.feature_store_yaml, environment)?;
-        let registry = load_registry(&repo).await?;
+        let registry = Live::open(&repo.registry, &repo.project).await?;
         let online = repo.online_store.connect(&repo.project);
+        let transforms = Transforms::open(config, &repo);
         Ok(Self(Arc::new(Inner {
             repo,
             timeout: config.timeout,
-            registry: ArcSwap::from_pointee(registry),
+            registry,
             online,
             statuses: config.statuses,
             invalid_values: config.invalid_values,
-            retrievals: retrieve::Cache::default(),
+            transforms,
         })))
     }
 
     pub fn project(&self) -> &str {
         &self.0.repo.project
-    }
-
-    /// The definitions as they were last read.
-    pub fn registry(&self) -> Arc<Registry> {
-        self.0.registry.load_full()
-    }
-
-    /// Reads the registry again; `true` if it has changed. Plans that exist keep what they were compiled from.
-    pub async fn refresh(&self) -> Result<bool, Error> {
-        let registry = load_registry(&self.0.repo).await?;
-        let changed = registry != **self.0.registry.load();
-        if changed {
-            self.0.registry.store(Arc::new(registry));
-        }
-        Ok(changed)
     }
 
     pub fn describe(&self) -> Description {
@@ -160,10 +157,7 @@ impl FeatureStore {
         Description {
             project: self.project().to_owned(),
             online_store: self.0.online.describe().to_owned(),
-            registry: format!(
-                "{} ({n_views} feature views)",
-                self.0.repo.registry.path.display()
-            ),
+            registry: format!("{} ({n_views} feature views)", self.0.registry.describe()),
             notes: self.0.repo.notes.clone(),
         }
     }
@@ -250,11 +244,4 @@ impl FeatureStore {
         };
         job.run(views, progress).await
     }
-}
-
-async fn load_registry(repo: &Repo) -> Result<Registry, Error> {
-    let path = repo.registry.path.clone();
-    let project = repo.project.clone();
-    let registry = crate::shutdown::run_blocking(move || Registry::load(&path, &project)).await;
-    Ok(registry.map_err(Error::Panicked)??)
 }

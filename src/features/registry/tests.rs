@@ -178,7 +178,7 @@ fn what_is_wrong_with_a_registry_is_said() {
     let path = fixture("repo/no_such.db");
     let error = Registry::load(&path, "ride_ops").unwrap_err();
     assert!(
-        matches!(&error, Error::Missing { path: missing } if *missing == path),
+        matches!(&error, Error::Missing { origin } if *origin == path.display().to_string()),
         "{error}"
     );
     let error = Registry::load(&fixture("repo/registry.db"), "other")

@@ -17,8 +17,8 @@ use serde_yaml_ng::Value;
 use self::expand::expand;
 pub(super) use self::expand::unset_variable;
 use super::key::KeyVersion;
-use super::online;
-use super::settings::{Settings, SettingsError, wrong};
+use super::settings::{Settings, SettingsError};
+use super::{online, registry};
 use crate::error::{ErrorClass, Failure};
 
 /// What a repository's settings come to.
@@ -27,19 +27,13 @@ pub struct Repo {
     /// Relative paths in settings and data sources start here.
     pub directory: PathBuf,
     pub project: String,
-    pub registry: RegistryConfig,
+    pub registry: registry::Config,
     pub online_store: online::Config,
     pub key_version: KeyVersion,
+    /// Where Feast's transformation server listens, as its Go server is told.
+    pub transformation_service: Option<String>,
     /// Settings that have no effect here, one sentence each.
     pub notes: Vec<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RegistryConfig {
-    pub path: PathBuf,
-    /// Views of version 1 and up are stored as `{view}_v{N}`.
-    pub versioned_views: bool,
-    pub serve_while_materializing: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -160,11 +154,10 @@ impl Repo {
 }
 
 /// Top-level keys of Feast that have no bearing on serving.
-const NOT_OURS: [&str; 13] = [
+const NOT_OURS: [&str; 12] = [
     "provider",
     "offline_store",
     "batch_engine",
-    "feature_server",
     "auth",
     "flags",
     "repo_path",
@@ -187,7 +180,12 @@ fn read(
         .text("project")?
         .ok_or_else(|| Problem::Invalid("`project` is missing".to_owned()))?;
     check_project(&project)?;
-    let registry = registry(settings.take("registry"), directory, &mut notes)?;
+    let registry = registry::Config::read(
+        settings.take("registry"),
+        directory,
+        environment,
+        &mut notes,
+    )?;
     let key_version = match settings.whole_number("entity_key_serialization_version")? {
         None => KeyVersion::default(),
         Some(number) => KeyVersion::from_number(number).ok_or_else(|| {
@@ -204,6 +202,7 @@ fn read(
             "project `{project}` has a `-`, which the SQLite online store cannot hold"
         )));
     }
+    let transformation_service = transformation_service(settings.take("feature_server"))?;
     for key in NOT_OURS {
         settings.take(key);
     }
@@ -214,6 +213,7 @@ fn read(
         registry,
         online_store,
         key_version,
+        transformation_service,
         notes,
     })
 }
@@ -221,6 +221,17 @@ fn read(
 pub(super) fn note_left_over(settings: &Settings, notes: &mut Vec<String>) {
     for path in settings.left_over() {
         notes.push(format!("feature_store.yaml: `{path}` has no effect here"));
+    }
+}
+
+/// The one setting of the feature server that serving has a use for.
+fn transformation_service(feature_server: Option<Value>) -> Result<Option<String>, Problem> {
+    match feature_server {
+        Some(map @ Value::Mapping(_)) => {
+            let mut settings = Settings::new("feature_server", map)?;
+            Ok(settings.text("transformation_service_endpoint")?)
+        }
+        _ => Ok(None),
     }
 }
 
@@ -232,55 +243,6 @@ fn check_project(project: &str) -> Result<(), Problem> {
         )));
     }
     Ok(())
-}
-
-fn registry(
-    value: Option<Value>,
-    directory: &Path,
-    notes: &mut Vec<String>,
-) -> Result<RegistryConfig, Problem> {
-    let mut settings = match value {
-        None | Some(Value::Null) => {
-            return Err(Problem::Invalid("`registry` is missing".to_owned()));
-        }
-        Some(Value::String(path)) => {
-            return Ok(RegistryConfig {
-                path: local_path(&path, directory, "registry")?,
-                versioned_views: false,
-                serve_while_materializing: false,
-            });
-        }
-        Some(map @ Value::Mapping(_)) => Settings::new("registry", map)?,
-        Some(other) => return Err(wrong("registry", "a path or a mapping", &other).into()),
-    };
-    let kind = settings.text("registry_type")?;
-    if let Some(kind) = kind.filter(|kind| kind != "file") {
-        return Err(Problem::Unsupported(format!(
-            "`registry.registry_type: {kind}`"
-        )));
-    }
-    let path = settings
-        .text("path")?
-        .ok_or_else(|| Problem::Invalid("`registry.path` is missing".to_owned()))?;
-    let config = RegistryConfig {
-        path: local_path(&path, directory, "registry.path")?,
-        versioned_views: settings
-            .boolean("enable_online_feature_view_versioning")?
-            .unwrap_or(false),
-        serve_while_materializing: settings
-            .boolean("serve_features_while_materializing")?
-            .unwrap_or(false),
-    };
-    for key in [
-        "cache_ttl_seconds",
-        "cache_mode",
-        "registry_store_type",
-        "s3_additional_kwargs",
-    ] {
-        settings.take(key);
-    }
-    note_left_over(&settings, notes);
-    Ok(config)
 }
 
 /// A path of the file system; other places than it are refused by their scheme.

@@ -16,6 +16,11 @@ fn parse_with(yaml: &str, environment: &dyn Fn(&str) -> Option<String>) -> Resul
     )
 }
 
+fn registry_place(repo: &Repo) -> String {
+    let source = registry::source::RegistrySource::open(&repo.registry, &repo.project);
+    source.unwrap().describe().to_owned()
+}
+
 fn message(yaml: &str) -> String {
     parse(yaml).unwrap_err().to_string()
 }
@@ -26,7 +31,7 @@ const MINIMAL: &str = "project: p\nregistry: data/registry.db\n";
 fn what_is_not_said_is_as_in_feast() {
     let repo = parse(MINIMAL).unwrap();
     assert_eq!(repo.project, "p");
-    assert_eq!(repo.registry.path, Path::new("/repo/data/registry.db"));
+    assert_eq!(registry_place(&repo), "/repo/data/registry.db");
     assert_eq!(repo.key_version, KeyVersion::V3);
     assert!(repo.notes.is_empty(), "{:?}", repo.notes);
     let online::Config::Sqlite(sqlite) = repo.online_store else {
@@ -48,7 +53,10 @@ fn the_recorded_settings_of_a_redis_repository_are_read() {
     )
     .unwrap();
     assert_eq!(repo.project, "ride_ops");
-    assert_eq!(repo.registry.path, fixture("repo/registry.db"));
+    assert_eq!(
+        registry_place(&repo),
+        fixture("repo/registry.db").display().to_string()
+    );
     assert!(repo.notes.is_empty(), "{:?}", repo.notes);
     assert_eq!(
         repo.online_store.connect("p").describe(),
@@ -103,7 +111,7 @@ surprise: {}
 ",
     )
     .unwrap();
-    assert_eq!(repo.registry.path, Path::new("/r/registry.db"));
+    assert_eq!(registry_place(&repo), "/r/registry.db");
     assert!(repo.registry.versioned_views && repo.registry.serve_while_materializing);
     assert_eq!(repo.key_version, KeyVersion::V2);
     let ours = |name: &str| format!("feature_store.yaml: `{name}` has no effect here");
