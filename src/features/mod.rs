@@ -8,6 +8,7 @@ mod arrays;
 pub mod codec;
 pub mod columns;
 pub mod definitions;
+mod delete;
 mod error;
 pub mod key;
 mod materialize;
@@ -26,6 +27,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 pub mod transform;
+pub mod write;
 
 use std::collections::BTreeMap;
 use std::fmt;

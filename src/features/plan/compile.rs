@@ -44,7 +44,7 @@ pub(in crate::features) fn compile(
 
 /// A view of a selection that was resolved elsewhere.
 pub(in crate::features) struct SelectedView<'a> {
-    pub(in crate::features) view: &'a FeatureView,
+    pub(in crate::features) view: Held<'a>,
     /// The alias where it has one.
     pub(in crate::features) effective_name: &'a str,
     pub(in crate::features) join_key_map: &'a [(String, String)],
@@ -101,13 +101,13 @@ struct GroupDraft {
 /// A view that the online store holds: one that is materialized or pushed, or an on-demand view that is computed when it is
 /// written.
 #[derive(Clone, Copy)]
-struct Held<'a> {
-    name: &'a str,
-    version: u32,
+pub(in crate::features) struct Held<'a> {
+    pub(in crate::features) name: &'a str,
+    pub(in crate::features) version: u32,
     /// None for an entityless view.
-    join_keys: &'a [Field],
-    features: &'a [Field],
-    ttl: Duration,
+    pub(in crate::features) join_keys: &'a [Field],
+    pub(in crate::features) features: &'a [Field],
+    pub(in crate::features) ttl: Duration,
 }
 
 /// One view as it is selected.
@@ -365,7 +365,7 @@ fn versioned_name(name: &str, version: u32, rules: Rules) -> String {
     }
 }
 
-fn held(view: &FeatureView) -> Held<'_> {
+pub(in crate::features) fn held(view: &FeatureView) -> Held<'_> {
     Held {
         name: &view.name,
         version: view.version,
@@ -376,7 +376,7 @@ fn held(view: &FeatureView) -> Held<'_> {
 }
 
 /// One that is computed when it is read is in no store. Its features have no age limit in Feast.
-fn held_on_demand(view: &OnDemandFeatureView) -> Result<Held<'_>, Error> {
+pub(in crate::features) fn held_on_demand(view: &OnDemandFeatureView) -> Result<Held<'_>, Error> {
     if !view.write_to_online_store {
         return Err(Error::OnDemand {
             view: view.name.clone(),

@@ -12,7 +12,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(super) use self::compile::{SelectedView, compile, compile_views, stored_name};
+pub(super) use self::compile::{
+    Held, SelectedView, compile, compile_views, held, held_on_demand, stored_name,
+};
 use super::definitions::ValueType;
 use super::key::{KeyLayout, KeyType, KeyVersion};
 use super::online::Lookup;

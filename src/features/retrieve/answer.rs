@@ -8,8 +8,10 @@ use super::on_demand::OnDemand;
 use super::precomputed::Vectors;
 use super::{Error, Retrieval, Statuses};
 use crate::features::codec;
-use crate::features::key::{EntityKeys, KeyValue};
+use crate::features::definitions::Field;
+use crate::features::key::{EntityKeys, KeyType, KeyValue};
 use crate::features::online::{RawRows, RowTime};
+use crate::features::plan::JoinKey;
 use crate::features::rows::{KeyColumn, RowKeys};
 use crate::types::deadline::Deadline;
 use crate::types::timestamp::Timestamp;
@@ -266,20 +268,25 @@ impl Answer {
         Ok(values)
     }
 
-    /// The values of one of the plan's join keys, or of an entity column that is echoed.
-    pub(super) fn entity_values(&self, name: &str) -> Option<Vec<Value>> {
-        let (_, column) = self.entities().find(|(other, _)| *other == name)?;
-        Some(match column {
-            EntityColumn::Values(values) => values.to_vec(),
-            EntityColumn::Keys(keys) => {
-                let keys = keys.iter().cloned();
-                keys.map(super::given::key_value).collect()
+    /// The values of an entity column in its type; `None` where it is not given.
+    pub(super) fn entity_values(&self, field: &Field) -> Option<Vec<Value>> {
+        let mut keys = self.retrieval.plan.join_keys.iter();
+        let is_it = |key: &JoinKey| {
+            key.name == field.name && KeyType::from_value_type(field.value_type) == Some(key.key_type)
+        };
+        match &self.bound.keys.columns[keys.position(is_it)?] {
+            Some(KeyColumn::List(values)) => {
+                Some(values.iter().cloned().map(super::given::key_value).collect())
             }
-        })
+            Some(KeyColumn::Scalar(_)) | None => None,
+        }
     }
 
-    pub(super) fn request_data(&self) -> &[Vec<Value>] {
-        &self.bound.request_data
+    /// A column of the request; `bind` has seen to it that it is there.
+    pub(super) fn request_data(&self, name: &str) -> &[Value] {
+        let mut fields = self.retrieval.request_data.iter();
+        let position = fields.position(|field| field.name == name);
+        position.map_or(&[], |position| &self.bound.request_data[position])
     }
 }
 

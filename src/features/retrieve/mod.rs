@@ -11,7 +11,6 @@
 
 mod answer;
 mod bind;
-mod cache;
 mod error;
 mod given;
 mod on_demand;
@@ -29,7 +28,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::answer::{Answer, Cell, EntityColumn, FieldStatus, StoredColumn};
-pub(super) use self::cache::Cache;
 pub use self::error::{Error, ValueError};
 pub use self::given::Given;
 use self::on_demand::OnDemand;

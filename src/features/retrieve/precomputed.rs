@@ -11,11 +11,14 @@ use super::Naming;
 use super::resolve::label;
 use crate::features::codec::wire::{Reader, WireError};
 use crate::features::codec::{Scalar, decode_timestamp, scalar};
-use crate::features::definitions::{FeatureView, Field, ValueType, ViewKind, ViewState};
+use crate::features::definitions::{Field, ValueType};
 use crate::features::online::{OnlineStore, RawRows, RowTime};
-use crate::features::plan::{OnlinePlan, Rules, SelectedView, compile_views};
+use crate::features::plan::{Held, OnlinePlan, Rules, SelectedView, compile_views};
 use crate::features::registry::Registry;
 use crate::types::timestamp::Timestamp;
+
+/// The one feature of a vector's view.
+const VECTOR: &str = "vector";
 
 /// How a service's vectors are read.
 #[derive(Debug)]
@@ -49,22 +52,24 @@ impl Precomputed {
         let Some(first) = selected.first() else {
             return Ok(None);
         };
-        let view = vector_view(service, first.view);
-        let vector = ["vector".to_owned()];
-        let plan = compile_views(
-            registry,
-            Rules {
-                versioned_views: false,
-                ..rules
+        let name = format!("__precomputed__{service}");
+        let field = Field {
+            name: VECTOR.to_owned(),
+            value_type: ValueType::Bytes,
+        };
+        let vector = SelectedView {
+            view: Held {
+                name: &name,
+                version: 0,
+                join_keys: first.view.join_keys,
+                features: std::slice::from_ref(&field),
+                ttl: Duration::ZERO,
             },
-            store,
-            &[SelectedView {
-                view: &view,
-                effective_name: &view.name,
-                join_key_map: first.join_key_map,
-                features: &vector,
-            }],
-        )?;
+            effective_name: &name,
+            join_key_map: first.join_key_map,
+            features: &[VECTOR.to_owned()],
+        };
+        let plan = compile_views(registry, rules, store, &[vector])?;
         let mut names = Vec::new();
         let mut views = Vec::new();
         for view in selected {
@@ -120,29 +125,6 @@ impl Precomputed {
             vectors.rows.times.push(RowTime::At(vector.computed_at));
         }
         Some(())
-    }
-}
-
-/// The view as which vectors are stored.
-fn vector_view(service: &str, first: &FeatureView) -> FeatureView {
-    FeatureView {
-        name: format!("__precomputed__{service}"),
-        kind: ViewKind::Batch,
-        entities: first.entities.clone(),
-        join_keys: first.join_keys.clone(),
-        features: vec![Field {
-            name: "vector".to_owned(),
-            value_type: ValueType::Bytes,
-        }],
-        ttl: Duration::ZERO,
-        online: true,
-        disabled: false,
-        state: ViewState::AvailableOnline,
-        version: 0,
-        batch_source: None,
-        stream_source: None,
-        materialized: Vec::new(),
-        description: String::new(),
     }
 }
 

@@ -3,7 +3,6 @@
 //!
 //! The order in which mistakes are found is Feast's: views, colliding names, features.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -12,9 +11,11 @@ use super::precomputed::Precomputed;
 use super::reference::{Reference, effective};
 use super::{Error, Naming, Retrieval, Wanted};
 use crate::features::definitions::{
-    DUMMY_ENTITY, FeatureService, FeatureView, OnDemandFeatureView, ViewKind, ViewState,
+    DUMMY_ENTITY, FeatureService, FeatureView, Field, OnDemandFeatureView, ViewState,
 };
-use crate::features::plan::{OnlinePlan, Rules, SelectedView, compile_views};
+use crate::features::plan::{
+    Held, OnlinePlan, Rules, SelectedView, compile_views, held, held_on_demand,
+};
 use crate::features::registry::Registry;
 use crate::features::suggest::Known;
 use crate::features::{self, FeatureStore, Statuses};
@@ -114,7 +115,7 @@ struct Usable<'a> {
 
 enum Kind<'a> {
     Stored {
-        view: Cow<'a, FeatureView>,
+        view: Held<'a>,
         join_key_map: &'a [(String, String)],
     },
     Computed(&'a OnDemandFeatureView),
@@ -138,6 +139,9 @@ impl<'a> Draft<'a> {
     ) -> Result<&'a FeatureService, Error> {
         let registry = self.registry;
         let Some(service) = registry.feature_service(name) else {
+            if let Some(error) = registry.left_out(name) {
+                return Err(features::Error::from(error).into());
+            }
             let services = registry.feature_services.iter();
             return Err(Error::Features(features::Error::UnknownFeatureService {
                 service: name.to_owned(),
@@ -223,8 +227,11 @@ impl<'a> Draft<'a> {
         if let Some(view) = self.registry.feature_view(name) {
             check_state(view, self.rules)?;
             check_version(&view.name, view.version, version)?;
-            let view = Cow::Borrowed(view);
+            let view = held(view);
             return Ok(Kind::Stored { view, join_key_map });
+        }
+        if let Some(error) = self.registry.left_out(name) {
+            return Err(features::Error::from(error).into());
         }
         let Some(view) = self.registry.on_demand_feature_view(name) else {
             let views = self.registry.feature_views.iter();
@@ -239,7 +246,7 @@ impl<'a> Draft<'a> {
         }
         check_version(&view.name, view.version, version)?;
         if view.write_to_online_store {
-            let view = Cow::Owned(written(view));
+            let view = held_on_demand(view)?;
             return Ok(Kind::Stored { view, join_key_map });
         }
         Ok(Kind::Computed(view))
@@ -262,8 +269,8 @@ impl<'a> Draft<'a> {
         };
         let usable = &mut self.usable[position];
         let (fields, is_computed) = match &usable.kind {
-            Kind::Stored { view, .. } => (&view.features, false),
-            Kind::Computed(view) => (&view.features, true),
+            Kind::Stored { view, .. } => (view.features, false),
+            Kind::Computed(view) => (view.features.as_slice(), true),
         };
         if !fields.iter().any(|field| field.name == reference.feature) {
             let names = fields.iter().map(|field| field.name.as_str());
@@ -310,7 +317,7 @@ impl<'a> Draft<'a> {
         let mut n_features = 0;
         for &position in &self.order {
             let usable = &self.usable[position];
-            let Kind::Stored { view, join_key_map } = &usable.kind else {
+            let Kind::Stored { view, join_key_map } = usable.kind else {
                 continue;
             };
             for feature in &usable.requested {
@@ -340,15 +347,12 @@ impl<'a> Draft<'a> {
             if let Kind::Computed(view) = usable.kind
                 && !usable.requested.is_empty()
             {
-                let label = |feature: &str| label(&usable.effective, feature, naming);
-                let computed = OnDemand::compile(
-                    self.store,
-                    self.registry,
-                    view,
-                    &usable.requested,
-                    &label,
-                    &plan,
-                )?;
+                let features = usable.requested.iter();
+                let outputs = features.map(|feature| {
+                    (feature.clone(), label(&usable.effective, feature, naming))
+                });
+                let outputs = outputs.collect();
+                let computed = OnDemand::compile(self.store, self.registry, view, outputs, &plan)?;
                 on_demand.push(computed);
             }
         }
@@ -381,7 +385,7 @@ impl<'a> Draft<'a> {
     fn roles(
         &self,
         plan: &OnlinePlan,
-        request_data: &[features::definitions::Field],
+        request_data: &[Field],
     ) -> HashMap<String, Role> {
         let join_key = |name: &str| {
             let keys = plan.join_keys.iter().enumerate();
@@ -461,42 +465,38 @@ fn check_version(view: &str, current: u32, wanted: Option<u32>) -> Result<(), Er
     }
 }
 
-/// A view that is computed when it is written is stored like any other, under its own name.
-fn written(view: &OnDemandFeatureView) -> FeatureView {
-    FeatureView {
-        name: view.name.clone(),
-        kind: ViewKind::Batch,
-        entities: view.entities.clone(),
-        join_keys: view.join_keys.clone(),
-        features: view.features.clone(),
-        ttl: std::time::Duration::ZERO,
-        online: true,
-        disabled: view.disabled,
-        state: ViewState::AvailableOnline,
-        version: view.version,
-        batch_source: None,
-        stream_source: None,
-        materialized: Vec::new(),
-        description: String::new(),
-    }
-}
+/// A longer selection is compiled for each request: what is kept must not fill the memory.
+const MAX_TEXT: usize = 64 * 1024;
+
+/// What is kept of the snapshot for one way of naming; the way is a part of the type and so of the key.
+struct Kept<const FULL: bool>(Arc<Retrieval>);
 
 impl FeatureStore {
-    /// The compiled form of a selection, from the snapshot's cache if it was asked for before. `text` is how the request
-    /// wrote the selection, and `wanted` what it says, asked for only when it is new.
+    /// The compiled form of a selection, kept with the registry's snapshot. `text` is how the request wrote the selection, and
+    /// `wanted` what it says, asked for only when it is new.
     pub fn retrieval<E: From<Error>>(
         &self,
         text: &str,
         naming: Naming,
         wanted: impl FnOnce() -> Result<Wanted, E>,
     ) -> Result<Arc<Retrieval>, E> {
-        let registry = self.registry();
-        let cache = &self.0.retrievals;
-        if let Some(known) = cache.get(&registry, text, naming) {
-            return Ok(known);
+        let snapshot = self.snapshot();
+        let make = |registry: &Registry| {
+            let retrieval = resolve(self, registry, &wanted()?, naming)?;
+            Ok::<_, E>(Arc::new(retrieval))
+        };
+        if text.len() > MAX_TEXT {
+            return make(snapshot.registry());
         }
-        let retrieval = Arc::new(resolve(self, &registry, &wanted()?, naming)?);
-        cache.put(&registry, text, naming, Arc::clone(&retrieval));
-        Ok(retrieval)
+        match naming {
+            Naming::Short => {
+                let kept = snapshot.cached(text, |registry| make(registry).map(Kept::<false>))?;
+                Ok(Arc::clone(&kept.0))
+            }
+            Naming::Full => {
+                let kept = snapshot.cached(text, |registry| make(registry).map(Kept::<true>))?;
+                Ok(Arc::clone(&kept.0))
+            }
+        }
     }
 }

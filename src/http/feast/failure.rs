@@ -86,6 +86,7 @@ impl From<features::Error> for Refusal {
             // 504 that it may try again.
             E::Online(
                 online::Error::Timeout { .. }
+                | online::Error::NotAnswering { .. }
                 | online::Error::Unreachable { .. }
                 | online::Error::Refused { .. }
                 | online::Error::Missing { .. },
@@ -95,6 +96,8 @@ impl From<features::Error> for Refusal {
             | E::DeadlineExceeded { .. } => Self::classed(&error),
             E::Online(online::Error::NotMaterialized { .. } | online::Error::Value { .. })
             | E::Materialize(_)
+            | E::Transform(_)
+            | E::Write(_)
             | E::UnknownFeature { .. }
             | E::OnDemand { .. }
             | E::NotServed { .. }
