@@ -162,6 +162,7 @@ impl Parts {
             metrics: self.metrics,
             shutdown,
             ready: config.serving.ready,
+            materializing: http::Materializing::default(),
         };
         Ok((Arc::new(api), loader))
     }
