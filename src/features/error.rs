@@ -17,6 +17,7 @@ pub enum Error {
     Materialize(#[from] materialize::Error),
     #[error(transparent)]
     Transform(#[from] transform::Error),
+    #[error(transparent)]
     Write(#[from] write::Error),
     #[error(
         "feature service `{service}` is not in the registry of project `{project}`, which has {known}"
