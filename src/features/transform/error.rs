@@ -145,9 +145,9 @@ impl Failure for Error {
             | Self::Endpoint { .. } => ErrorClass::Unavailable,
             Self::Value { .. } | Self::MissingInput { .. } => ErrorClass::InvalidInput,
             Self::DeadlineExceeded { .. } => ErrorClass::DeadlineExceeded,
-            Self::WrongRows { .. }
-            | Self::WrongInput { .. }
-            | Self::Columns(_) => ErrorClass::Internal,
+            Self::WrongRows { .. } | Self::WrongInput { .. } | Self::Columns(_) => {
+                ErrorClass::Internal
+            }
         }
     }
 
