@@ -149,8 +149,9 @@ impl Group {
     }
 }
 
-impl RedisLookup {
-    async fn try_read(
+#[async_trait]
+impl Lookup for RedisLookup {
+    async fn read(
         &self,
         keys: &[EntityKeys],
         deadline: Deadline,
@@ -161,8 +162,11 @@ impl RedisLookup {
             rows.push(Vec::with_capacity(keys.len() * group.n_features));
             wanted.extend(keys.iter().map(|key| (i, key)));
         }
+        let patience = Patience::Gone(deadline);
         if let (Client::Node(connection), &[(i, key)]) = (&*self.client, wanted.as_slice()) {
-            let reply = connection.one(&self.command(i, key), deadline).await?;
+            let command = self.command(i, key);
+            let attempt = |deadline| connection.one(&command, deadline);
+            let reply = self.client.patiently(patience, attempt).await?;
             self.decode(i, reply, &mut rows[i])?;
             return Ok(rows);
         }
@@ -173,25 +177,11 @@ impl RedisLookup {
                 command: &|n| self.command(wanted[n].0, wanted[n].1),
                 script: None,
             };
-            let replies = self.client.many(&commands, deadline).await?;
+            let replies = self.client.many(&commands, patience).await?;
             for (&(i, _), reply) in wanted.iter().zip(replies) {
                 self.decode(i, reply, &mut rows[i])?;
             }
         }
         Ok(rows)
-    }
-}
-
-#[async_trait]
-impl Lookup for RedisLookup {
-    async fn read(
-        &self,
-        keys: &[EntityKeys],
-        deadline: Deadline,
-    ) -> Result<Vec<StoredRows>, Error> {
-        let attempt = |deadline| self.try_read(keys, deadline);
-        self.client
-            .patiently(Patience::Gone(deadline), attempt)
-            .await
     }
 }
