@@ -18,6 +18,7 @@ mod plan;
 mod python;
 pub mod registry;
 pub mod repo;
+pub mod retrieve;
 mod rows;
 mod settings;
 mod suggest;
@@ -44,6 +45,7 @@ use self::online::OnlineStore;
 pub use self::plan::{JoinKey, OnlinePlan, PlannedFeature, Selection};
 use self::registry::Live;
 use self::repo::Repo;
+pub use self::retrieve::{InvalidValues, Statuses};
 pub use self::rows::{EntityRows, KeyColumn};
 pub use self::suggest::Known;
 use self::transform::{OnDemandConfig, Transforms};
@@ -65,6 +67,11 @@ pub struct Config {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String", extend("format" = "duration"))]
     pub timeout: Duration,
+    /// Which statuses Feast's feature-server API gives: `python`, as Feast's Python server, or `exact`.
+    pub statuses: Statuses,
+    /// What Feast's feature-server API does about stored bytes that are not a feature value: `null` answers that value with
+    /// null and status `INVALID` and logs it, `error` fails the request. A prediction fails in any case.
+    pub invalid_values: InvalidValues,
     /// Address of Feast's transformation server (`feast serve_transformations`), `host:port`, which computes on-demand
     /// feature views of `mode="pandas"`. Absent: `feature_server.transformation_service_endpoint` of the settings file.
     pub transformation_service: Option<String>,
@@ -78,6 +85,8 @@ impl Default for Config {
             repo: PathBuf::from("feature_repo"),
             feature_store_yaml: PathBuf::from("feature_store.yaml"),
             timeout: Duration::from_millis(500),
+            statuses: Statuses::default(),
+            invalid_values: InvalidValues::default(),
             transformation_service: None,
             on_demand: BTreeMap::new(),
         }
@@ -102,6 +111,8 @@ struct Inner {
     timeout: Duration,
     registry: Live,
     online: Arc<dyn OnlineStore>,
+    statuses: Statuses,
+    invalid_values: InvalidValues,
     transforms: Transforms,
 }
 
@@ -144,6 +155,8 @@ impl FeatureStore {
             timeout: config.timeout,
             registry,
             online,
+            statuses: config.statuses,
+            invalid_values: config.invalid_values,
             transforms,
         })))
     }
