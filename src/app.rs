@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 
 use crate::audit::AuditLog;
@@ -81,20 +80,8 @@ impl App {
 
     fn spawn_server(&self, listener: TcpListener) {
         let router = http::router(Arc::clone(&self.api));
-        let stop = self.shutdown.clone();
-        self.shutdown.spawn("http", async move {
-            // Small answers must not wait for more bytes to fill a packet.
-            let listener = listener.tap_io(|connection| {
-                if let Err(error) = connection.set_nodelay(true) {
-                    tracing::debug!(%error, "TCP_NODELAY is not set");
-                }
-            });
-            let server = axum::serve(listener, router)
-                .with_graceful_shutdown(async move { stop.stopped().await });
-            if let Err(error) = server.await {
-                tracing::error!(%error, "the HTTP server ended");
-            }
-        });
+        let server = http::serve(listener, router, self.shutdown.clone());
+        self.shutdown.spawn("http", server);
     }
 
     pub fn api(&self) -> &Arc<Api> {

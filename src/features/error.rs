@@ -2,7 +2,7 @@
 
 use super::definitions::ValueType;
 use super::suggest::Known;
-use super::{materialize, online, registry, repo};
+use super::{materialize, online, registry, repo, transform, write};
 use crate::error::{ErrorClass, Failure};
 
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +15,10 @@ pub enum Error {
     Online(#[from] online::Error),
     #[error(transparent)]
     Materialize(#[from] materialize::Error),
+    #[error(transparent)]
+    Transform(#[from] transform::Error),
+    #[error(transparent)]
+    Write(#[from] write::Error),
     #[error(
         "feature service `{service}` is not in the registry of project `{project}`, which has {known}"
     )]
@@ -78,6 +82,8 @@ impl Failure for Error {
             Self::Registry(error) => error.class(),
             Self::Online(error) => error.class(),
             Self::Materialize(error) => error.class(),
+            Self::Transform(error) => error.class(),
+            Self::Write(error) => error.class(),
             Self::UnknownFeatureService { .. }
             | Self::UnknownFeatureView { .. }
             | Self::UnknownFeature { .. }
@@ -99,6 +105,8 @@ impl Failure for Error {
             Self::Registry(error) => error.code(),
             Self::Online(error) => error.code(),
             Self::Materialize(error) => error.code(),
+            Self::Transform(error) => error.code(),
+            Self::Write(error) => error.code(),
             Self::UnknownFeatureService { .. } => "feature_service_unknown",
             Self::UnknownFeatureView { .. } => "feature_view_unknown",
             Self::UnknownFeature { .. } => "feature_unknown",
@@ -118,6 +126,8 @@ impl Failure for Error {
             Self::Registry(error) => error.hint(),
             Self::Online(error) => error.hint(),
             Self::Materialize(error) => error.hint(),
+            Self::Transform(error) => error.hint(),
+            Self::Write(error) => error.hint(),
             Self::UnknownFeatureService { known, .. }
             | Self::UnknownFeatureView { known, .. }
             | Self::UnknownFeature { known, .. } => {

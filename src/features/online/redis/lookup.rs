@@ -1,13 +1,13 @@
-//! Reading from Redis: one `HMGET` per entity key, all in one pipeline.
+//! Reading from Redis: one `HMGET` per entity key, all in one pipeline, or one per master of a cluster.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use redis::{Cmd, Pipeline, Value as Reply};
+use redis::{Cmd, Value as Reply};
 
 use super::super::{Error, KeyGroup, Lookup, StoredRows, StoredValue};
-use super::connection::Connection;
-use super::{feature_field, timestamp_field};
+use super::client::{Client, Commands, Patience};
+use super::{feature_field, full_key, timestamp_field};
 use crate::features::codec;
 use crate::features::key::EntityKeys;
 use crate::types::deadline::Deadline;
@@ -17,7 +17,7 @@ const MAX_PIPELINED: usize = 1_024;
 
 #[derive(Debug)]
 pub(super) struct RedisLookup {
-    connection: Arc<Connection>,
+    client: Arc<Client>,
     store: Arc<str>,
     project: Arc<str>,
     groups: Vec<Group>,
@@ -41,13 +41,13 @@ struct View {
 
 impl RedisLookup {
     pub(super) fn new(
-        connection: Arc<Connection>,
+        client: Arc<Client>,
         store: &Arc<str>,
         project: &Arc<str>,
         groups: &[KeyGroup],
     ) -> Self {
         Self {
-            connection,
+            client,
             store: store.clone(),
             project: project.clone(),
             groups: groups.iter().map(Group::new).collect(),
@@ -107,18 +107,15 @@ impl RedisLookup {
             Reply::ServerError(error) => error.to_string(),
             _ => "the reply to HMGET has another shape than asked for".to_owned(),
         };
-        self.connection.refused(message)
+        self.client.refused(message)
     }
 
     /// The `i`th group's command for one key.
     pub(super) fn command(&self, i: usize, key: &[u8]) -> Cmd {
         let group = &self.groups[i];
-        let n_key = key.len() + self.project.len();
-        let mut full_key = Vec::with_capacity(n_key);
-        full_key.extend_from_slice(key);
-        full_key.extend_from_slice(self.project.as_bytes());
-        let mut command = Cmd::with_capacity(2 + group.fields.len(), 5 + n_key + group.n_bytes);
-        command.arg("HMGET").arg(full_key);
+        let key = full_key(key, &self.project);
+        let mut command = Cmd::with_capacity(2 + group.fields.len(), 5 + key.len() + group.n_bytes);
+        command.arg("HMGET").arg(key);
         for field in &group.fields {
             command.arg(field.as_slice());
         }
@@ -152,9 +149,8 @@ impl Group {
     }
 }
 
-#[async_trait]
-impl Lookup for RedisLookup {
-    async fn read(
+impl RedisLookup {
+    async fn try_read(
         &self,
         keys: &[EntityKeys],
         deadline: Deadline,
@@ -165,21 +161,37 @@ impl Lookup for RedisLookup {
             rows.push(Vec::with_capacity(keys.len() * group.n_features));
             wanted.extend(keys.iter().map(|key| (i, key)));
         }
-        if let &[(i, key)] = wanted.as_slice() {
-            let reply = self.connection.one(&self.command(i, key), deadline).await?;
+        if let (Client::Node(connection), &[(i, key)]) = (&*self.client, wanted.as_slice()) {
+            let reply = connection.one(&self.command(i, key), deadline).await?;
             self.decode(i, reply, &mut rows[i])?;
             return Ok(rows);
         }
         for wanted in wanted.chunks(MAX_PIPELINED) {
-            let mut commands = Pipeline::with_capacity(wanted.len());
-            for &(i, key) in wanted {
-                commands.add_command(self.command(i, key));
-            }
-            let replies = self.connection.many(&commands, deadline).await?;
+            let commands = Commands {
+                n: wanted.len(),
+                key: &|n| full_key(wanted[n].1, &self.project),
+                command: &|n| self.command(wanted[n].0, wanted[n].1),
+                script: None,
+            };
+            let replies = self.client.many(&commands, deadline).await?;
             for (&(i, _), reply) in wanted.iter().zip(replies) {
                 self.decode(i, reply, &mut rows[i])?;
             }
         }
         Ok(rows)
+    }
+}
+
+#[async_trait]
+impl Lookup for RedisLookup {
+    async fn read(
+        &self,
+        keys: &[EntityKeys],
+        deadline: Deadline,
+    ) -> Result<Vec<StoredRows>, Error> {
+        let attempt = |deadline| self.try_read(keys, deadline);
+        self.client
+            .patiently(Patience::Gone(deadline), attempt)
+            .await
     }
 }

@@ -1,0 +1,1 @@
+//! Filled by the replay of recorded answers.
