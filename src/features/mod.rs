@@ -20,6 +20,7 @@ mod plan;
 mod python;
 pub mod registry;
 pub mod repo;
+pub mod retrieve;
 mod rows;
 mod settings;
 mod suggest;
@@ -48,6 +49,7 @@ use self::online::OnlineStore;
 pub use self::plan::{JoinKey, OnlinePlan, PlannedFeature, Selection};
 use self::registry::Live;
 use self::repo::Repo;
+pub use self::retrieve::{InvalidValues, Statuses};
 pub use self::rows::{EntityRows, KeyColumn};
 pub use self::suggest::Known;
 use self::transform::{OnDemandConfig, Transforms};
@@ -69,6 +71,11 @@ pub struct Config {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String", extend("format" = "duration"))]
     pub timeout: Duration,
+    /// Which statuses Feast's feature-server API gives: `python`, as Feast's Python server, or `exact`.
+    pub statuses: Statuses,
+    /// What Feast's feature-server API does about stored bytes that are not a feature value: `null` answers that value with
+    /// null and status `INVALID` and logs it, `error` fails the request. A prediction fails in any case.
+    pub invalid_values: InvalidValues,
     /// Address of Feast's transformation server (`feast serve_transformations`), `host:port`, which computes on-demand
     /// feature views of `mode="pandas"`. Absent: `feature_server.transformation_service_endpoint` of the settings file.
     pub transformation_service: Option<String>,
@@ -82,9 +89,19 @@ impl Default for Config {
             repo: PathBuf::from("feature_repo"),
             feature_store_yaml: PathBuf::from("feature_store.yaml"),
             timeout: Duration::from_millis(500),
+            statuses: Statuses::default(),
+            invalid_values: InvalidValues::default(),
             transformation_service: None,
             on_demand: BTreeMap::new(),
         }
+    }
+}
+
+impl Config {
+    /// Whether nobody has said which repository; then there may be none.
+    pub fn is_default_repo(&self) -> bool {
+        let defaults = Self::default();
+        self.repo == defaults.repo && self.feature_store_yaml == defaults.feature_store_yaml
     }
 }
 
@@ -98,6 +115,8 @@ struct Inner {
     timeout: Duration,
     registry: Live,
     online: Arc<dyn OnlineStore>,
+    statuses: Statuses,
+    invalid_values: InvalidValues,
     transforms: Transforms,
 }
 
@@ -127,7 +146,11 @@ impl FeatureStore {
         config: &Config,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Error> {
-        let repo = Repo::load(&config.repo, &config.feature_store_yaml, environment)?;
+        let load = match config.is_default_repo() {
+            true => Repo::load_default,
+            false => Repo::load,
+        };
+        let repo = load(&config.repo, &config.feature_store_yaml, environment)?;
         let registry = Live::open(&repo.registry, &repo.project).await?;
         let online = repo.online_store.connect(&repo.project);
         let transforms = Transforms::open(config, &repo);
@@ -136,6 +159,8 @@ impl FeatureStore {
             timeout: config.timeout,
             registry,
             online,
+            statuses: config.statuses,
+            invalid_values: config.invalid_values,
             transforms,
         })))
     }

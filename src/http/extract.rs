@@ -64,6 +64,16 @@ pub(super) async fn json_body(
     deadline: Deadline,
 ) -> Result<Bytes, Error> {
     check_content_type(headers)?;
+    self::body(headers, body, limit, deadline).await
+}
+
+/// The whole body, no longer than `limit` bytes, arrived by the deadline.
+pub(super) async fn body(
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+    deadline: Deadline,
+) -> Result<Bytes, Error> {
     let length = headers
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());

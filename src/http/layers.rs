@@ -11,8 +11,11 @@ use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use super::error::Error;
-use super::{Api, extract, problem};
+use super::{Api, extract, feast, problem};
 use crate::telemetry::metrics::{InFlight, Metrics};
+
+/// Where routes of our own lie.
+const OWN_PREFIXES: [&str; 3] = ["/v1", "/v2", "/docs"];
 
 /// Counts requests by route template and status, and those in flight.
 ///
@@ -90,7 +93,16 @@ impl<F: Future<Output = Result<Response<Body>, E>>, E> Future for Answering<F> {
     }
 }
 
+/// Below our own prefixes a problem document; anywhere else what Feast's server answers, whose clients may ask for any path.
 pub(super) async fn unknown_route(request: Request) -> Response<Body> {
+    let path = request.uri().path();
+    let is_ours = |prefix: &&str| {
+        let rest = path.strip_prefix(*prefix);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    if !OWN_PREFIXES.iter().any(is_ours) {
+        return feast::not_found();
+    }
     let error = Error::RouteUnknown {
         path: request.uri().path().to_owned(),
     };
@@ -98,6 +110,10 @@ pub(super) async fn unknown_route(request: Request) -> Response<Body> {
 }
 
 pub(super) async fn method_not_allowed(request: Request) -> Response<Body> {
+    let route = request.extensions().get::<MatchedPath>();
+    if route.is_some_and(|route| feast::PATHS.contains(&route.as_str())) {
+        return feast::method_not_allowed();
+    }
     let error = Error::MethodNotAllowed {
         method: request.method().to_string(),
         path: request.uri().path().to_owned(),

@@ -8,6 +8,7 @@ mod decode;
 mod encode;
 mod error;
 mod extract;
+mod feast;
 mod health;
 mod layers;
 pub mod models;
@@ -19,6 +20,7 @@ mod server;
 
 pub use encode::features_json;
 pub use error::Error;
+pub use feast::Running as Materializing;
 pub use predict::predict_once;
 pub use server::serve;
 
@@ -83,11 +85,13 @@ pub struct Api {
     pub metrics: Arc<Metrics>,
     pub shutdown: Shutdown,
     pub ready: crate::models::Ready,
+    pub materializing: Materializing,
 }
 
 /// All routes.
 pub fn router(api: Arc<Api>) -> Router {
     Router::new()
+        .merge(feast::routes())
         .route("/v1/models", get(models::list))
         .route("/v1/models/{model}", get(models::show))
         .route("/v1/models/{model}/predict", post(predict::predict))

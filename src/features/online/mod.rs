@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod contract;
+mod raw;
 mod redis;
 mod sqlite;
 
@@ -16,6 +17,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_yaml_ng::{Mapping, Value as Yaml};
 
+pub(super) use self::raw::hex;
+pub use self::raw::{RawRows, RowTime};
 use super::codec::WireError;
 use super::key::{EntityKeys, KeyLayout};
 use super::repo::Problem;
@@ -93,6 +96,13 @@ pub trait Lookup: Send + Sync + fmt::Debug {
     /// is left out of the read. The answer has one item per group, of `keys[g].len() * n_features` values. Cancel safe.
     async fn read(&self, keys: &[EntityKeys], deadline: Deadline)
     -> Result<Vec<StoredRows>, Error>;
+
+    /// The same read, with the values left as the bytes that the store holds. Bytes that are no value are no error here.
+    async fn read_raw(
+        &self,
+        keys: &[EntityKeys],
+        deadline: Deadline,
+    ) -> Result<Vec<RawRows>, Error>;
 }
 
 #[derive(Debug, Clone, thiserror::Error)]
@@ -115,11 +125,15 @@ pub enum Error {
     Missing { store: Arc<str> },
     #[error("online store {store} has no table for feature view `{view}`")]
     NotMaterialized { store: Arc<str>, view: String },
-    #[error("online store {store} holds bytes for `{view}:{feature}` that are not a feature value")]
+    #[error(
+        "online store {store} holds bytes for `{view}:{feature}` under entity key {key} that are not a feature value"
+    )]
     Value {
         store: Arc<str>,
         view: String,
         feature: String,
+        /// In hexadecimal.
+        key: String,
         #[source]
         source: WireError,
     },
@@ -221,6 +235,15 @@ impl Config {
 
     /// Whether the store is a file on this machine.
     pub fn is_local(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => true,
+            Self::Redis(_) => false,
+        }
+    }
+
+    /// Whether Feast's own code for this store tells a missing entity from a null: its SQLite store answers `NOT_FOUND`, its
+    /// Redis store `PRESENT`.
+    pub fn tells_missing(&self) -> bool {
         match self {
             Self::Sqlite(_) => true,
             Self::Redis(_) => false,

@@ -12,6 +12,8 @@ mod tests;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_yaml_ng::Value;
 
 use self::expand::expand;
@@ -97,7 +99,7 @@ impl Failure for Error {
                 None
             }
             Self::Unsupported { .. } => Some(
-                "use the file registry and the sqlite or redis (single node, no TLS) online store"
+                "use a file, SQL or remote registry, and the sqlite or redis online store"
                     .to_owned(),
             ),
         }
@@ -135,6 +137,41 @@ impl Repo {
         Self::parse(&text, directory, &path, environment)
     }
 
+    /// The same for the repository that nobody named: Feast's own variables may hold its settings (`FEATURE_STORE_YAML_BASE64`)
+    /// or the path of their file (`FEAST_FS_YAML_FILE_PATH`). Relative paths in them start at `directory`.
+    pub fn load_default(
+        directory: &Path,
+        file: &Path,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Error> {
+        if let Some(encoded) = environment(YAML).filter(|text| !text.is_empty()) {
+            let path = Path::new(YAML);
+            let decoded = BASE64.decode(encoded.trim()).ok();
+            let Some(text) = decoded.and_then(|bytes| String::from_utf8(bytes).ok()) else {
+                return Err(Error::Invalid {
+                    path: path.to_owned(),
+                    message: "the value is not text in Base64".to_owned(),
+                });
+            };
+            return Self::parse(&text, directory, path, environment);
+        }
+        match environment(YAML_PATH).filter(|path| !path.is_empty()) {
+            // As in Feast it starts at the working directory, not at the repository.
+            Some(path) => Self::load(
+                directory,
+                &std::path::absolute(&path).unwrap_or(path.into()),
+                environment,
+            ),
+            None => Self::load(directory, file, environment),
+        }
+    }
+
+    /// Whether the environment says where the settings are.
+    pub fn is_in(environment: &dyn Fn(&str) -> Option<String>) -> bool {
+        let is_set = |name| environment(name).is_some_and(|value| !value.is_empty());
+        is_set(YAML) || is_set(YAML_PATH)
+    }
+
     fn parse(
         text: &str,
         directory: &Path,
@@ -153,6 +190,10 @@ impl Repo {
         })
     }
 }
+
+/// Feast's variables for its settings.
+const YAML: &str = "FEATURE_STORE_YAML_BASE64";
+const YAML_PATH: &str = "FEAST_FS_YAML_FILE_PATH";
 
 /// Top-level keys of Feast that have no bearing on serving.
 const NOT_OURS: [&str; 11] = [

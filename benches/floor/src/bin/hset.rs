@@ -1,141 +1,93 @@
-//! The least that materializing into Redis can do: the same HSETs that `benches/materialize` ends in, over one connection,
-//! pipelined, without a source, a look at what is stored, or a client library.
+//! The floor of materializing: the same `HSET`s that a materialized view of three features comes to, written down one
+//! connection without waiting for answers, which a second thread counts. No Parquet, no newest row per key, no rule for
+//! stale rows.
 //!
-//! `hset HOST:PORT ROWS PROJECT` prints the seconds it took. The bytes are those of Feast's layout for the rows that
-//! `benches/materialize/generate.py` makes; a reader thread counts the replies.
+//! `hset REDIS DATABASE PROJECT VIEW N_ROWS`: `host:port`, number of the database. Prints the seconds that it took.
+//! Row `i` is that of `benches/peers/feast/repository.py`.
 
-use std::io::{BufWriter, Read, Write};
+use std::error::Error;
+use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::net::TcpStream;
 use std::time::Instant;
 
-const START_SECONDS: u64 = 1_790_812_800;
-const VIEW: &str = "driver_stats";
+/// 2024-03-01T12:00:00Z
+const EVENT_TIMESTAMP: u64 = 1_709_294_400;
 
-fn main() {
-    let mut arguments = std::env::args().skip(1);
-    let mut next = || {
-        arguments
-            .next()
-            .expect("usage: hset HOST:PORT ROWS PROJECT")
-    };
-    let (address, n_rows, project) = (
-        next(),
-        next().parse::<u64>().expect("ROWS is a number"),
-        next(),
-    );
-    let stream = TcpStream::connect(address).expect("Redis answers");
-    stream.set_nodelay(true).expect("a TCP connection");
-    let replies = stream.try_clone().expect("a second handle");
+fn main() -> Result<(), Box<dyn Error>> {
+    let [redis, database, project, view, n_rows] =
+        <[String; 5]>::try_from(std::env::args().skip(1).collect::<Vec<_>>())
+            .map_err(|_| "usage: hset REDIS DATABASE PROJECT VIEW N_ROWS")?;
+    let n_rows: i64 = n_rows.parse()?;
     let started = Instant::now();
-    let reader = std::thread::spawn(move || read_replies(replies, n_rows));
-    let mut out = BufWriter::with_capacity(64 * 1024, stream);
-    let fields = ["conv_rate", "acc_rate", "daily_trips"]
-        .map(|name| murmur3(&format!("{VIEW}:{name}")).to_le_bytes());
-    let timestamp_field = format!("_ts:{VIEW}");
-    for id in 0..n_rows {
-        let mut key = Vec::with_capacity(64);
-        for number in [1u32, 2, 9] {
-            key.extend(number.to_le_bytes());
-        }
-        key.extend(b"driver_id");
-        key.extend(4u32.to_le_bytes());
-        key.extend(8u32.to_le_bytes());
-        key.extend(id.to_le_bytes());
-        key.extend(project.as_bytes());
-        let values = [
-            double(id as f64 / 8.0),
-            double(id as f64 / 4.0),
-            integer(id),
+    let connection = TcpStream::connect(redis)?;
+    let answers = BufReader::with_capacity(1 << 16, connection.try_clone()?);
+    let counted = std::thread::spawn(move || count(answers, n_rows));
+
+    let fields = ["f", "d", "i"].map(|feature| floor::field(&format!("{view}:{feature}")));
+    let timestamp_field = format!("_ts:{view}").into_bytes();
+    let timestamp = [&[0x08], varint(EVENT_TIMESTAMP).as_slice()].concat();
+    let mut out = BufWriter::with_capacity(1 << 18, connection);
+    command(&mut out, &[b"SELECT", database.as_bytes()])?;
+    for row in 0..n_rows {
+        let key = floor::entity_key(row, &project);
+        let f = [
+            &[0x35],
+            ((row % 1000) as f32 / 1000.0).to_le_bytes().as_slice(),
+        ]
+        .concat();
+        let d = [&[0x29], (row as f64 / 7.0).to_le_bytes().as_slice()].concat();
+        let i = [&[0x20], varint(row as u64).as_slice()].concat();
+        let arguments: [&[u8]; 10] = [
+            b"HSET",
+            &key,
+            &timestamp_field,
+            &timestamp,
+            &fields[0],
+            &f,
+            &fields[1],
+            &d,
+            &fields[2],
+            &i,
         ];
-        out.write_all(b"*10\r\n$4\r\nHSET\r\n")
-            .expect("Redis reads");
-        bulk(&mut out, &key);
-        bulk(&mut out, timestamp_field.as_bytes());
-        bulk(&mut out, &timestamp(id));
-        for (field, value) in fields.iter().zip(&values) {
-            bulk(&mut out, field);
-            bulk(&mut out, value);
+        command(&mut out, &arguments)?;
+    }
+    out.flush()?;
+    counted.join().expect("the counting thread")?;
+    println!("{:.6}", started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn command(out: &mut impl Write, arguments: &[&[u8]]) -> std::io::Result<()> {
+    write!(out, "*{}\r\n", arguments.len())?;
+    for argument in arguments {
+        write!(out, "${}\r\n", argument.len())?;
+        out.write_all(argument)?;
+        out.write_all(b"\r\n")?;
+    }
+    Ok(())
+}
+
+/// One line for `SELECT`, one number a row.
+fn count(mut answers: impl BufRead, n_rows: i64) -> Result<(), String> {
+    let mut line = Vec::new();
+    for _ in 0..=n_rows {
+        line.clear();
+        answers
+            .read_until(b'\n', &mut line)
+            .map_err(|error| error.to_string())?;
+        if !matches!(line.first(), Some(b':' | b'+')) {
+            return Err(format!("redis: {}", String::from_utf8_lossy(&line)));
         }
     }
-    out.flush().expect("Redis reads");
-    reader.join().expect("every reply is one");
-    println!("{:.3}", started.elapsed().as_secs_f64());
+    Ok(())
 }
 
-fn bulk(out: &mut impl Write, bytes: &[u8]) {
-    write!(out, "${}\r\n", bytes.len()).expect("Redis reads");
-    out.write_all(bytes).expect("Redis reads");
-    out.write_all(b"\r\n").expect("Redis reads");
-}
-
-/// Each reply is `:4`, or `:0` where the row was there.
-fn read_replies(mut stream: TcpStream, n_rows: u64) {
-    let mut buffer = vec![0; 64 * 1024];
-    let mut n_replies = 0;
-    while n_replies < n_rows {
-        let n = stream.read(&mut buffer).expect("Redis answers");
-        assert!(n > 0, "Redis hung up");
-        assert!(
-            !buffer[..n].contains(&b'-'),
-            "Redis refused: {}",
-            String::from_utf8_lossy(&buffer[..n])
-        );
-        n_replies += buffer[..n].iter().filter(|&&byte| byte == b'\n').count() as u64;
+fn varint(mut number: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
     }
-}
-
-fn double(value: f64) -> Vec<u8> {
-    [&[0x29][..], &value.to_le_bytes()].concat()
-}
-
-fn integer(value: u64) -> Vec<u8> {
-    let mut bytes = vec![0x20];
-    varint(value, &mut bytes);
+    bytes.push(number as u8);
     bytes
-}
-
-fn timestamp(id: u64) -> Vec<u8> {
-    let mut bytes = vec![0x08];
-    varint(START_SECONDS + id / 1_000_000, &mut bytes);
-    let nanos = id % 1_000_000 * 1_000;
-    if nanos > 0 {
-        bytes.push(0x10);
-        varint(nanos, &mut bytes);
-    }
-    bytes
-}
-
-fn varint(mut value: u64, out: &mut Vec<u8>) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-/// murmur3 x86 32-bit with seed 0.
-fn murmur3(text: &str) -> u32 {
-    let mix = |block: u32| {
-        block
-            .wrapping_mul(0xcc9e_2d51)
-            .rotate_left(15)
-            .wrapping_mul(0x1b87_3593)
-    };
-    let mut hash = 0u32;
-    let blocks = text.as_bytes().chunks_exact(4);
-    let tail = blocks.remainder();
-    for block in blocks {
-        let block = u32::from_le_bytes([block[0], block[1], block[2], block[3]]);
-        hash = (hash ^ mix(block))
-            .rotate_left(13)
-            .wrapping_mul(5)
-            .wrapping_add(0xe654_6b64);
-    }
-    let mut last = [0; 4];
-    last[..tail.len()].copy_from_slice(tail);
-    hash ^= mix(u32::from_le_bytes(last));
-    hash ^= text.len() as u32;
-    hash = (hash ^ (hash >> 16)).wrapping_mul(0x85eb_ca6b);
-    hash = (hash ^ (hash >> 13)).wrapping_mul(0xc2b2_ae35);
-    hash ^ (hash >> 16)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use redis::{Cmd, Value as Reply};
 
+use super::super::raw::{RawRows, RowTime, hex};
 use super::super::{Error, KeyGroup, Lookup, StoredRows, StoredValue};
 use super::client::{Client, Commands, Patience};
 use super::{feature_field, full_key, timestamp_field};
@@ -54,18 +55,24 @@ impl RedisLookup {
         }
     }
 
-    /// Appends what a reply to the `i`th group's command holds.
+    /// The values of a reply to the `i`th group's command, one per field.
+    fn fields(&self, i: usize, reply: Reply) -> Result<Vec<Reply>, Error> {
+        match reply {
+            Reply::Array(replies) if replies.len() == self.groups[i].fields.len() => Ok(replies),
+            other => Err(self.refused(&other)),
+        }
+    }
+
+    /// Appends what a reply to the `i`th group's command for `key` holds.
     pub(super) fn decode(
         &self,
         i: usize,
+        key: &[u8],
         reply: Reply,
         rows: &mut StoredRows,
     ) -> Result<(), Error> {
         let group = &self.groups[i];
-        let replies = match reply {
-            Reply::Array(replies) if replies.len() == group.fields.len() => replies,
-            other => return Err(self.refused(&other)),
-        };
+        let replies = self.fields(i, reply)?;
         let (features, timestamps) = replies.split_at(group.n_features);
         let mut features = features.iter();
         for (view, timestamp) in group.views.iter().zip(timestamps) {
@@ -73,7 +80,7 @@ impl RedisLookup {
                 Reply::Nil => None,
                 Reply::BulkString(bytes) => Some(
                     codec::decode_timestamp(bytes)
-                        .map_err(|source| self.invalid(view, "event timestamp", source))?,
+                        .map_err(|source| self.invalid(view, "event timestamp", key, source))?,
                 ),
                 other => return Err(self.refused(other)),
             };
@@ -82,7 +89,7 @@ impl RedisLookup {
                     (Reply::Nil, _) | (_, None) => None,
                     (Reply::BulkString(bytes), Some(event_timestamp)) => Some(StoredValue {
                         value: codec::decode(bytes)
-                            .map_err(|source| self.invalid(view, name, source))?,
+                            .map_err(|source| self.invalid(view, name, key, source))?,
                         event_timestamp,
                     }),
                     (other, _) => return Err(self.refused(other)),
@@ -93,11 +100,32 @@ impl RedisLookup {
         Ok(())
     }
 
-    fn invalid(&self, view: &View, feature: &str, source: codec::WireError) -> Error {
+    /// Appends what a reply holds, without looking into the values.
+    fn keep(&self, i: usize, _key: &[u8], reply: Reply, rows: &mut RawRows) -> Result<(), Error> {
+        let n_features = self.groups[i].n_features;
+        for (place, reply) in self.fields(i, reply)?.into_iter().enumerate() {
+            match reply {
+                Reply::BulkString(bytes) if place < n_features => rows.values.push(Some(bytes)),
+                Reply::Nil if place < n_features => rows.values.push(None),
+                Reply::BulkString(bytes) => {
+                    rows.times.push(match codec::decode_timestamp(&bytes) {
+                        Ok(timestamp) => RowTime::At(timestamp),
+                        Err(source) => RowTime::Invalid(source),
+                    })
+                }
+                Reply::Nil => rows.times.push(RowTime::Absent),
+                other => return Err(self.refused(&other)),
+            }
+        }
+        Ok(())
+    }
+
+    fn invalid(&self, view: &View, feature: &str, key: &[u8], source: codec::WireError) -> Error {
         Error::Value {
             store: self.store.clone(),
             view: view.name.clone(),
             feature: feature.to_owned(),
+            key: hex(key),
             source,
         }
     }
@@ -150,20 +178,21 @@ impl Group {
 }
 
 impl RedisLookup {
-    async fn try_read(
+    /// Reads all keys once; `keep` puts each reply into its group's rows.
+    async fn try_read<R: Send>(
         &self,
         keys: &[EntityKeys],
         deadline: Deadline,
-    ) -> Result<Vec<StoredRows>, Error> {
-        let mut rows: Vec<StoredRows> = Vec::with_capacity(keys.len());
+        mut rows: Vec<R>,
+        keep: impl Fn(&Self, usize, &[u8], Reply, &mut R) -> Result<(), Error> + Send,
+    ) -> Result<Vec<R>, Error> {
         let mut wanted: Vec<(usize, &[u8])> = Vec::new();
-        for (i, (group, keys)) in self.groups.iter().zip(keys).enumerate() {
-            rows.push(Vec::with_capacity(keys.len() * group.n_features));
+        for (i, keys) in keys.iter().enumerate() {
             wanted.extend(keys.iter().map(|key| (i, key)));
         }
         if let (Client::Node(connection), &[(i, key)]) = (&*self.client, wanted.as_slice()) {
             let reply = connection.one(&self.command(i, key), deadline).await?;
-            self.decode(i, reply, &mut rows[i])?;
+            keep(self, i, key, reply, &mut rows[i])?;
             return Ok(rows);
         }
         for wanted in wanted.chunks(MAX_PIPELINED) {
@@ -174,8 +203,8 @@ impl RedisLookup {
                 script: None,
             };
             let replies = self.client.many(&commands, deadline).await?;
-            for (&(i, _), reply) in wanted.iter().zip(replies) {
-                self.decode(i, reply, &mut rows[i])?;
+            for (&(i, key), reply) in wanted.iter().zip(replies) {
+                keep(self, i, key, reply, &mut rows[i])?;
             }
         }
         Ok(rows)
@@ -189,7 +218,29 @@ impl Lookup for RedisLookup {
         keys: &[EntityKeys],
         deadline: Deadline,
     ) -> Result<Vec<StoredRows>, Error> {
-        let attempt = |deadline| self.try_read(keys, deadline);
+        let attempt = |deadline| {
+            let groups = self.groups.iter().zip(keys);
+            let rows =
+                groups.map(|(group, keys)| Vec::with_capacity(keys.len() * group.n_features));
+            self.try_read(keys, deadline, rows.collect(), Self::decode)
+        };
+        self.client
+            .patiently(Patience::Gone(deadline), attempt)
+            .await
+    }
+
+    async fn read_raw(
+        &self,
+        keys: &[EntityKeys],
+        deadline: Deadline,
+    ) -> Result<Vec<RawRows>, Error> {
+        let attempt = |deadline| {
+            let groups = self.groups.iter().zip(keys);
+            let rows = groups.map(|(group, keys)| {
+                RawRows::with_capacity(keys.len(), group.views.len(), group.n_features)
+            });
+            self.try_read(keys, deadline, rows.collect(), Self::keep)
+        };
         self.client
             .patiently(Patience::Gone(deadline), attempt)
             .await

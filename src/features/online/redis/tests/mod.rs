@@ -93,7 +93,7 @@ fn compare(dump: &str, version: KeyVersion, tables: &[&str]) -> usize {
             let lookup = lookup(vec![view(name, &[feature])]);
             let mut answer = StoredRows::new();
             lookup
-                .decode(0, reply(&lookup, &key, &hashes), &mut answer)
+                .decode(0, &key, reply(&lookup, &key, &hashes), &mut answer)
                 .unwrap();
             let stored = answer.pop().flatten().unwrap();
             let mut bytes = Vec::new();
@@ -220,7 +220,7 @@ fn without_a_timestamp_nothing_is_found_and_the_epoch_is_one() {
     ];
     let mut answer = StoredRows::new();
     lookup
-        .decode(0, Reply::Array(replies), &mut answer)
+        .decode(0, b"key", Reply::Array(replies), &mut answer)
         .unwrap();
     let stored = StoredValue {
         value: crate::types::value::Value::Int64(2),
@@ -238,12 +238,14 @@ fn a_reply_of_another_shape_is_refused() {
         Reply::Array(vec![Reply::Int(1), Reply::BulkString(vec![])]),
         Reply::Array(vec![Reply::Nil, Reply::Int(1)]),
     ] {
-        let error = lookup.decode(0, reply, &mut StoredRows::new()).unwrap_err();
+        let error = lookup
+            .decode(0, b"key", reply, &mut StoredRows::new())
+            .unwrap_err();
         assert!(matches!(error, Error::Refused { .. }), "{error}");
     }
     let replies = vec![Reply::BulkString(unhex("12ff")), Reply::BulkString(vec![])];
     let error = lookup
-        .decode(0, Reply::Array(replies), &mut StoredRows::new())
+        .decode(0, b"key", Reply::Array(replies), &mut StoredRows::new())
         .unwrap_err();
     assert!(error.to_string().contains("`v:a`"), "{error}");
 }
