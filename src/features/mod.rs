@@ -5,6 +5,7 @@
 //! Not here: models, request formats, on-demand transforms (they are refused by name).
 
 pub mod codec;
+pub mod columns;
 pub mod definitions;
 mod error;
 pub mod key;
@@ -22,8 +23,10 @@ mod suggest;
 mod testing;
 #[cfg(test)]
 mod tests;
+pub mod transform;
 pub mod write;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,6 +45,7 @@ use self::registry::Registry;
 use self::repo::Repo;
 pub use self::rows::{EntityRows, KeyColumn};
 pub use self::suggest::Known;
+use self::transform::{OnDemandConfig, Transforms};
 use crate::types::deadline::Deadline;
 use crate::types::feature::FeatureRows;
 use crate::types::names::FeatureRef;
@@ -60,6 +64,11 @@ pub struct Config {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String", extend("format" = "duration"))]
     pub timeout: Duration,
+    /// Address of Feast's transformation server (`feast serve_transformations`), `host:port`, which computes on-demand
+    /// feature views of `mode="pandas"`. Absent: `feature_server.transformation_service_endpoint` of the settings file.
+    pub transformation_service: Option<String>,
+    /// On-demand feature views that are computed here, in SQL, by their names.
+    pub on_demand: BTreeMap<String, OnDemandConfig>,
 }
 
 impl Default for Config {
@@ -68,6 +77,8 @@ impl Default for Config {
             repo: PathBuf::from("feature_repo"),
             feature_store_yaml: PathBuf::from("feature_store.yaml"),
             timeout: Duration::from_millis(500),
+            transformation_service: None,
+            on_demand: BTreeMap::new(),
         }
     }
 }
@@ -82,6 +93,7 @@ struct Inner {
     timeout: Duration,
     registry: ArcSwap<Registry>,
     online: Arc<dyn OnlineStore>,
+    transforms: Transforms,
 }
 
 /// What was opened, for a person to read.
@@ -113,11 +125,13 @@ impl FeatureStore {
         let repo = Repo::load(&config.repo, &config.feature_store_yaml, environment)?;
         let registry = load_registry(&repo).await?;
         let online = repo.online_store.connect(&repo.project);
+        let transforms = Transforms::open(config, &repo);
         Ok(Self(Arc::new(Inner {
             repo,
             timeout: config.timeout,
             registry: ArcSwap::from_pointee(registry),
             online,
+            transforms,
         })))
     }
 

@@ -30,6 +30,8 @@ pub struct Repo {
     pub registry: RegistryConfig,
     pub online_store: online::Config,
     pub key_version: KeyVersion,
+    /// Where Feast's transformation server listens, as its Go server is told.
+    pub transformation_service: Option<String>,
     /// Settings that have no effect here, one sentence each.
     pub notes: Vec<String>,
 }
@@ -160,11 +162,10 @@ impl Repo {
 }
 
 /// Top-level keys of Feast that have no bearing on serving.
-const NOT_OURS: [&str; 13] = [
+const NOT_OURS: [&str; 12] = [
     "provider",
     "offline_store",
     "batch_engine",
-    "feature_server",
     "auth",
     "flags",
     "repo_path",
@@ -204,6 +205,7 @@ fn read(
             "project `{project}` has a `-`, which the SQLite online store cannot hold"
         )));
     }
+    let transformation_service = transformation_service(settings.take("feature_server"))?;
     for key in NOT_OURS {
         settings.take(key);
     }
@@ -214,6 +216,7 @@ fn read(
         registry,
         online_store,
         key_version,
+        transformation_service,
         notes,
     })
 }
@@ -221,6 +224,17 @@ fn read(
 pub(super) fn note_left_over(settings: &Settings, notes: &mut Vec<String>) {
     for path in settings.left_over() {
         notes.push(format!("feature_store.yaml: `{path}` has no effect here"));
+    }
+}
+
+/// The one setting of the feature server that serving has a use for.
+fn transformation_service(feature_server: Option<Value>) -> Result<Option<String>, Problem> {
+    match feature_server {
+        Some(map @ Value::Mapping(_)) => {
+            let mut settings = Settings::new("feature_server", map)?;
+            Ok(settings.text("transformation_service_endpoint")?)
+        }
+        _ => Ok(None),
     }
 }
 
