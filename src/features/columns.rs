@@ -1,7 +1,7 @@
 //! Feature values by columns: what goes into an on-demand transformation and what comes out.
 //!
 //! Every column has one value per row, each of the column's type or null.
-//! Not here: Arrow (`arrow`), which columns a view needs (`transform::Inputs`).
+//! Not here: Arrow (`arrays`), which columns a view needs (`transform::Inputs`).
 
 use super::definitions::{Field, ValueType};
 use crate::types::value::{List, TextKind, Value};

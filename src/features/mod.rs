@@ -4,6 +4,7 @@
 //! name and no registry. The registry is an immutable snapshot that `refresh` replaces.
 //! Not here: models, request formats, on-demand transforms (they are refused by name).
 
+mod arrays;
 pub mod codec;
 pub mod columns;
 pub mod definitions;

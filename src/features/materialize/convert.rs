@@ -19,7 +19,7 @@ use crate::types::value::{List, TextKind, Value};
 const NULL_TIMESTAMP: i64 = i64::MIN;
 
 /// The column's values; `None` where nothing of this Arrow type can become the wanted one.
-pub(super) fn values(
+pub(in crate::features) fn values(
     array: &ArrayRef,
     wanted: ValueType,
 ) -> Result<Option<Vec<Value>>, ArrowError> {

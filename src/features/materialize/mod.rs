@@ -4,7 +4,7 @@
 //! timestamp), of equal ones the first in the file; `ttl` plays no part.
 //! Not here: incremental ranges and the registry's record of what was materialized.
 
-mod convert;
+pub(super) mod convert;
 mod lists;
 mod nested;
 mod newest;

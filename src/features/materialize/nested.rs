@@ -1,6 +1,6 @@
 //! Arrow structs, maps and lists of lists to feature values. The values inside are typed by what they are, as in Feast.
 //!
-//! A map column may also hold JSON text. An empty inner list is stored as an unset value.
+//! A map column and one of nested lists may also hold JSON text. An empty inner list is stored as an unset value.
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::DataType;
@@ -66,11 +66,21 @@ pub(super) fn map_lists(
     Ok(Some(lists))
 }
 
-/// A list of typed values per row, from lists of anything.
+/// A list of typed values per row, from lists of anything or from JSON text.
 pub(super) fn value_lists(
     array: &ArrayRef,
     wrap: impl Fn(Vec<Value>) -> Value,
 ) -> Result<Option<Vec<Value>>, ArrowError> {
+    if let Some(texts) = cast(array, &DataType::Utf8)? {
+        let mut lists = Vec::with_capacity(texts.len());
+        for text in texts.as_string::<i32>() {
+            lists.push(match text {
+                None => Value::Null,
+                Some(text) => wrap(json_items(text)?),
+            });
+        }
+        return Ok(Some(lists));
+    }
     let Some(array) = as_list_array(array)? else {
         return Ok(None);
     };
@@ -82,14 +92,18 @@ pub(super) fn value_lists(
         };
         let mut items = Vec::with_capacity(length);
         for row in start..start + length {
-            match inferred(array.values(), row)? {
-                Value::List(list) if list.is_empty() => items.push(Value::Null),
-                item => items.push(item),
-            }
+            items.push(unset_if_empty(inferred(array.values(), row)?));
         }
         lists.push(wrap(items));
     }
     Ok(Some(lists))
+}
+
+fn unset_if_empty(item: Value) -> Value {
+    match item {
+        Value::List(list) if list.is_empty() => Value::Null,
+        item => item,
+    }
 }
 
 /// The map in one row; `None` where the column holds no maps.
@@ -180,6 +194,14 @@ fn scalar_type(kind: &DataType) -> ValueType {
         | DataType::FixedSizeBinary(_) => ValueType::Bytes,
         _ => ValueType::String,
     }
+}
+
+fn json_items(text: &str) -> Result<Vec<Value>, ArrowError> {
+    let items: Vec<serde_json::Value> = serde_json::from_str(text).map_err(not_json)?;
+    Ok(items
+        .into_iter()
+        .map(|item| unset_if_empty(json_value(item)))
+        .collect())
 }
 
 fn json_maps(text: &str) -> Result<Vec<Map>, ArrowError> {

@@ -1,10 +1,13 @@
 //! From a selection and the registry to a plan. Every name is looked up here, once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{JoinKey, OnlinePlan, PlannedFeature, PlannedGroup, Rules, Selection};
 use crate::features::Error;
-use crate::features::definitions::{FeatureView, Field, Projection, ViewState};
+use crate::features::definitions::{
+    DUMMY_JOIN_KEY, FeatureView, Field, OnDemandFeatureView, Projection, ViewState,
+};
 use crate::features::key::{KeyLayout, KeyType, KeyVersion};
 use crate::features::online::{KeyGroup, OnlineStore, StoredView};
 use crate::features::registry::Registry;
@@ -57,9 +60,21 @@ struct GroupDraft {
     views: Vec<StoredView>,
 }
 
+/// A view that the online store holds: one that is materialized or pushed, or an on-demand view that is computed when it is
+/// written.
+#[derive(Clone, Copy)]
+struct Held<'a> {
+    name: &'a str,
+    version: u32,
+    /// None for an entityless view.
+    join_keys: &'a [Field],
+    features: &'a [Field],
+    ttl: Duration,
+}
+
 /// One view as it is selected.
 struct Source<'a> {
-    view: &'a FeatureView,
+    view: Held<'a>,
     effective_name: &'a str,
     join_key_map: &'a [(String, String)],
 }
@@ -111,13 +126,11 @@ impl<'a> Builder<'a> {
     }
 
     /// A view that may be served.
-    fn view(&self, name: &str) -> Result<&'a FeatureView, Error> {
+    fn view(&self, name: &str) -> Result<Held<'a>, Error> {
         let registry = self.registry;
         let Some(view) = registry.feature_view(name) else {
-            if registry.on_demand_feature_view(name).is_some() {
-                return Err(Error::OnDemand {
-                    view: name.to_owned(),
-                });
+            if let Some(view) = registry.on_demand_feature_view(name) {
+                return held_on_demand(view);
             }
             let names = registry.feature_views.iter().map(|view| view.name.as_str());
             return Err(Error::UnknownFeatureView {
@@ -142,14 +155,14 @@ impl<'a> Builder<'a> {
                 state,
             });
         }
-        Ok(view)
+        Ok(held(view))
     }
 
     /// Only the current version of a view can be read.
-    fn check_version(&self, view: &FeatureView, wanted: Option<u32>) -> Result<(), Error> {
+    fn check_version(&self, view: Held<'_>, wanted: Option<u32>) -> Result<(), Error> {
         match wanted {
             Some(wanted) if wanted != view.version => Err(Error::UnknownVersion {
-                view: view.name.clone(),
+                view: view.name.to_owned(),
                 wanted,
                 current: view.version,
             }),
@@ -167,7 +180,7 @@ impl<'a> Builder<'a> {
             return Ok(());
         }
         let group = self.group(source)?;
-        let stored_name = stored_name(source.view, self.rules);
+        let stored_name = versioned_name(source.view.name, source.view.version, self.rules);
         let views = &mut self.groups[group].views;
         // One entry per view and name in the plan, so that no stored value is wanted at two places.
         let position = match views.iter().position(|view| view.name == stored_name) {
@@ -196,12 +209,10 @@ impl<'a> Builder<'a> {
     /// The group that is read by the view's keys under their request names.
     fn group(&mut self, source: &Source<'_>) -> Result<usize, Error> {
         let mut keys = Vec::new();
-        if !source.view.entities.is_empty() {
-            for field in &source.view.join_keys {
-                keys.push((field.name.clone(), self.join_key(source, field)?));
-            }
-            keys.sort();
+        for field in source.view.join_keys {
+            keys.push((field.name.clone(), self.join_key(source, field)?));
         }
+        keys.sort();
         if let Some(position) = self.groups.iter().position(|group| group.keys == keys) {
             return Ok(position);
         }
@@ -216,7 +227,7 @@ impl<'a> Builder<'a> {
     fn join_key(&mut self, source: &Source<'_>, field: &Field) -> Result<usize, Error> {
         let Some(key_type) = KeyType::from_value_type(field.value_type) else {
             return Err(Error::UnusableJoinKey {
-                view: source.view.name.clone(),
+                view: source.view.name.to_owned(),
                 join_key: field.name.clone(),
                 value_type: field.value_type,
             });
@@ -295,11 +306,48 @@ impl<'a> Builder<'a> {
 
 /// The name under which the online store keeps a view.
 pub(in crate::features) fn stored_name(view: &FeatureView, rules: Rules) -> String {
-    if rules.versioned_views && view.version > 0 {
-        format!("{}_v{}", view.name, view.version)
+    versioned_name(&view.name, view.version, rules)
+}
+
+fn versioned_name(name: &str, version: u32, rules: Rules) -> String {
+    if rules.versioned_views && version > 0 {
+        format!("{name}_v{version}")
     } else {
-        view.name.clone()
+        name.to_owned()
     }
+}
+
+fn held(view: &FeatureView) -> Held<'_> {
+    Held {
+        name: &view.name,
+        version: view.version,
+        join_keys: if view.entities.is_empty() { &[] } else { &view.join_keys },
+        features: &view.features,
+        ttl: view.ttl,
+    }
+}
+
+/// One that is computed when it is read is in no store. Its features have no age limit in Feast.
+fn held_on_demand(view: &OnDemandFeatureView) -> Result<Held<'_>, Error> {
+    if !view.write_to_online_store {
+        return Err(Error::OnDemand {
+            view: view.name.clone(),
+        });
+    }
+    if view.disabled {
+        return Err(Error::NotServed {
+            view: view.name.clone(),
+            state: "DISABLED",
+        });
+    }
+    let is_entityless = view.join_keys.iter().all(|key| key.name == DUMMY_JOIN_KEY);
+    Ok(Held {
+        name: &view.name,
+        version: view.version,
+        join_keys: if is_entityless { &[] } else { &view.join_keys },
+        features: &view.features,
+        ttl: Duration::ZERO,
+    })
 }
 
 fn names(features: &[PlannedFeature]) -> Arc<[String]> {
@@ -315,11 +363,12 @@ fn layout(version: KeyVersion, keys: &[(String, usize)]) -> KeyLayout {
     KeyLayout::new(version, &names)
 }
 
-fn feature_of<'a>(view: &'a FeatureView, name: &str) -> Result<&'a Field, Error> {
-    view.feature(name).ok_or_else(|| {
+fn feature_of<'a>(view: Held<'a>, name: &str) -> Result<&'a Field, Error> {
+    let found = view.features.iter().find(|field| field.name == name);
+    found.ok_or_else(|| {
         let names = view.features.iter().map(|field| field.name.as_str());
         Error::UnknownFeature {
-            view: view.name.clone(),
+            view: view.name.to_owned(),
             feature: name.to_owned(),
             known: Known::instead_of(name, names),
         }

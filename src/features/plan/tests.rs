@@ -220,6 +220,27 @@ fn on_demand_views_are_refused_by_name() {
 }
 
 #[test]
+fn an_on_demand_view_that_is_written_is_read_like_any_other() {
+    let plan = features(&["rev_written:rev_per_visit", "store_daily:revenue"]).unwrap();
+    assert_eq!(
+        plan.join_keys,
+        [join_key("store_no", KeyType::Int32, &["rev_written", "store_daily"])]
+    );
+    assert_eq!(plan.groups.len(), 1, "one key, one look-up");
+    assert_eq!(plan.features[0].value_type, ValueType::Double);
+    assert_eq!(plan.features[0].max_age, None);
+    let error = features(&["rev_written:nope"]).unwrap_err();
+    assert_eq!(error.class(), ErrorClass::NotFound);
+    let mut registry = registry();
+    for view in &mut registry.on_demand_feature_views {
+        view.disabled = true;
+    }
+    let wanted = selection(&["rev_written:rev_per_visit"]);
+    let error = try_plan(&registry, RULES, wanted).unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Unavailable);
+}
+
+#[test]
 fn a_feature_is_selected_once() {
     let error = features(&["trip_pair:trips", "trip_pair:trips"]).unwrap_err();
     assert_eq!(error.to_string(), "`trip_pair:trips` is selected twice");

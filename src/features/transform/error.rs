@@ -82,18 +82,15 @@ pub enum Error {
     },
     #[error(transparent)]
     Columns(#[from] columns::Error),
-    #[error(
-        "transformation service {endpoint} is not reachable for on-demand feature view `{view}`"
-    )]
+    #[error("transformation service {endpoint} is not reachable")]
     Unreachable {
-        view: String,
         endpoint: String,
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
-    #[error("transformation service {endpoint} refused on-demand feature view `{view}`: {status}")]
+    #[error("transformation service {endpoint} refused {what}: {status}")]
     Refused {
-        view: String,
+        what: String,
         endpoint: String,
         /// The code and the message of the service.
         status: String,
@@ -108,14 +105,8 @@ pub enum Error {
     },
     #[error("`{endpoint}` is no address of a transformation service")]
     Endpoint { endpoint: String },
-    #[error("the request's deadline passed while on-demand feature view `{view}` was computed")]
-    DeadlineExceeded { view: String },
-    #[error("a computation of on-demand feature view `{view}` panicked")]
-    Panicked {
-        view: String,
-        #[source]
-        source: tokio::task::JoinError,
-    },
+    #[error("the deadline passed before the answer to {what} was there")]
+    DeadlineExceeded { what: String },
 }
 
 impl Error {
@@ -156,8 +147,7 @@ impl Failure for Error {
             Self::DeadlineExceeded { .. } => ErrorClass::DeadlineExceeded,
             Self::WrongRows { .. }
             | Self::WrongInput { .. }
-            | Self::Columns(_)
-            | Self::Panicked { .. } => ErrorClass::Internal,
+            | Self::Columns(_) => ErrorClass::Internal,
         }
     }
 
@@ -178,7 +168,7 @@ impl Failure for Error {
             | Self::Answer { .. }
             | Self::Endpoint { .. } => "transformation_service_failed",
             Self::DeadlineExceeded { .. } => "deadline_exceeded",
-            Self::WrongInput { .. } | Self::Columns(_) | Self::Panicked { .. } => "internal",
+            Self::WrongInput { .. } | Self::Columns(_) => "internal",
         }
     }
 
@@ -216,8 +206,7 @@ impl Failure for Error {
             | Self::Columns(_)
             | Self::Refused { .. }
             | Self::Answer { .. }
-            | Self::DeadlineExceeded { .. }
-            | Self::Panicked { .. } => None,
+            | Self::DeadlineExceeded { .. } => None,
         }
     }
 }

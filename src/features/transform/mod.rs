@@ -8,8 +8,9 @@
 
 mod error;
 mod inputs;
+mod keys;
+mod native;
 mod service;
-mod sql;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -72,15 +73,29 @@ impl Transforms {
         view: &OnDemandFeatureView,
         input: &[Field],
     ) -> Result<Arc<dyn Transform>, Error> {
+        let keys = keys::Keys::of(view, input);
+        let computed = keys.computed(view);
+        Ok(keys.around(self.compile_computed(&computed, input)?, view))
+    }
+
+    fn compile_computed(
+        &self,
+        view: &OnDemandFeatureView,
+        input: &[Field],
+    ) -> Result<Arc<dyn Transform>, Error> {
         if let Some(declared) = self.declared.get(&view.name) {
-            return sql::compile(&declared.sql, view, input);
+            return native::sql(&declared.sql, view, input);
         }
         match &view.transformation {
             Transformation::Pandas { .. } => self.service.compile(view, input),
-            Transformation::Python { .. }
-            | Transformation::Substrait { .. }
-            | Transformation::Other(_) => Err(Error::no_way(view)),
+            Transformation::Substrait { plan } => native::substrait(plan, view, input),
+            Transformation::Python { .. } | Transformation::Other(_) => Err(Error::no_way(view)),
         }
+    }
+
+    /// What Feast's transformation server says about itself; `None` if none is configured. Cancel safe.
+    pub async fn describe_service(&self, deadline: Deadline) -> Result<Option<String>, Error> {
+        self.service.describe(deadline).await
     }
 
     /// What is wrong with the views of a registry that are computed when they are read, and with what is declared for views.
