@@ -2,7 +2,7 @@
 
 use super::definitions::ValueType;
 use super::suggest::Known;
-use super::{materialize, online, registry, repo, transform};
+use super::{materialize, online, registry, repo, transform, write};
 use crate::error::{ErrorClass, Failure};
 
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +17,8 @@ pub enum Error {
     Materialize(#[from] materialize::Error),
     #[error(transparent)]
     Transform(#[from] transform::Error),
+    #[error(transparent)]
+    Write(#[from] write::Error),
     #[error(
         "feature service `{service}` is not in the registry of project `{project}`, which has {known}"
     )]
@@ -83,6 +85,7 @@ impl Failure for Error {
             Self::Online(error) => error.class(),
             Self::Materialize(error) => error.class(),
             Self::Transform(error) => error.class(),
+            Self::Write(error) => error.class(),
             Self::UnknownFeatureService { .. }
             | Self::UnknownFeatureView { .. }
             | Self::UnknownFeature { .. }
@@ -105,6 +108,7 @@ impl Failure for Error {
             Self::Online(error) => error.code(),
             Self::Materialize(error) => error.code(),
             Self::Transform(error) => error.code(),
+            Self::Write(error) => error.code(),
             Self::UnknownFeatureService { .. } => "feature_service_unknown",
             Self::UnknownFeatureView { .. } => "feature_view_unknown",
             Self::UnknownFeature { .. } => "feature_unknown",
@@ -125,6 +129,7 @@ impl Failure for Error {
             Self::Online(error) => error.hint(),
             Self::Materialize(error) => error.hint(),
             Self::Transform(error) => error.hint(),
+            Self::Write(error) => error.hint(),
             Self::UnknownFeatureService { known, .. }
             | Self::UnknownFeatureView { known, .. }
             | Self::UnknownFeature { known, .. } => {
