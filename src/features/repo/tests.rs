@@ -119,8 +119,6 @@ surprise: {}
         repo.notes,
         [
             ours("registry.extra"),
-            "feature_store.yaml: `socket_timeout` of `online_store.connection_string` has no effect here"
-                .to_owned(),
             ours("online_store.unheard_of"),
             ours("surprise"),
         ]
@@ -216,8 +214,8 @@ fn a_mistake_is_named_by_its_place() {
             "must be a whole number, and is text",
         ),
         (
-            "project: p\nregistry: r\nonline_store: {type: redis, redis_type: redis_cluster}",
-            "redis_type: redis_cluster` is not",
+            "project: p\nregistry: r\nonline_store: {type: redis, redis_type: redis_ring}",
+            "redis_ring",
         ),
         (
             "project: p\nregistry: r\nonline_store: {type: redis, skip_dedup: 1}",
