@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use super::super::testing::{bytes_of, hex, recorded};
+use super::super::testing::{bytes_of, hex, recorded, unhex};
 use super::*;
 
 /// The type and value of a recorded key, or `None` where Feast has no such key.

@@ -102,7 +102,7 @@ impl Failure for Error {
                 None
             }
             Self::Unsupported { .. } => Some(
-                "use the file registry and the sqlite or redis (single node, no TLS) online store"
+                "use the file registry and the sqlite or redis online store"
                     .to_owned(),
             ),
         }
