@@ -31,3 +31,14 @@ use_profile() {
     *) die "PROFILE is \`${PROFILE}\`, but only \`release\` and \`dev\` exist" ;;
   esac
 }
+
+# Loads what the demo has into the online store of feature_repo. Materializing records its range in the registry, which is
+# part of the checkout: it is put back as it was, so that `git status` stays clean.
+materialize_demo() {
+  local kept code=0
+  kept=$(mktemp feature_repo/registry.db.XXXXXX)
+  cp -p feature_repo/registry.db "$kept"
+  "$terrarium_bin" features materialize 2026-10-01T00:00:00Z 2026-12-01T00:00:00Z || code=$?
+  mv "$kept" feature_repo/registry.db
+  return "$code"
+}

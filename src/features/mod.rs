@@ -7,12 +7,14 @@
 mod arrays;
 pub mod codec;
 pub mod columns;
+mod convert;
 pub mod definitions;
 mod delete;
 mod error;
 pub mod key;
 mod materialize;
 mod murmur;
+mod offline;
 pub mod online;
 mod plan;
 mod python;
@@ -40,7 +42,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::error::Error;
 use self::key::EntityKeys;
-pub use self::materialize::{MaterializedView, Progress};
+pub use self::materialize::{
+    Error as MaterializeError, MaterializedView, OnProgress, Progress, Stage,
+};
 use self::online::OnlineStore;
 pub use self::plan::{JoinKey, OnlinePlan, PlannedFeature, Selection};
 use self::registry::Live;
@@ -238,24 +242,5 @@ impl FeatureStore {
     pub async fn ping(&self) -> Result<(), Error> {
         self.0.online.ping(Deadline::after(self.0.timeout)).await?;
         Ok(())
-    }
-
-    /// Writes the newest row of every entity key with `start <= event timestamp <= end` from the offline files to the online
-    /// store, for the named views or for all that are online. Not cancel safe: views done so far stay written.
-    pub async fn materialize(
-        &self,
-        views: Option<&[String]>,
-        start: Timestamp,
-        end: Timestamp,
-        progress: &mut (dyn FnMut(Progress) + Send),
-    ) -> Result<Vec<MaterializedView>, Error> {
-        let job = materialize::Job {
-            repo: &self.0.repo,
-            registry: &self.registry(),
-            online: &*self.0.online,
-            start,
-            end,
-        };
-        job.run(views, progress).await
     }
 }

@@ -1,7 +1,7 @@
 //! A Feast feature repository's `feature_store.yaml`: which registry, which online store.
 //!
 //! Read as Feast 0.67 reads it: the whole text goes through `$NAME` and `${NAME}` expansion before it is parsed; names that
-//! are not set stay as they are. What serving has no use for (`offline_store`, `provider`, ...) is left alone; keys that
+//! are not set stay as they are. What serving has no use for (`provider`, `batch_engine`, ...) is left alone; keys that
 //! neither we nor Feast's core know are told in `notes`.
 //! Not here: what the stores make of their settings (`online`), reading the registry (`registry`).
 
@@ -20,7 +20,7 @@ use self::expand::expand;
 pub(super) use self::expand::unset_variable;
 use super::key::KeyVersion;
 use super::settings::{Settings, SettingsError};
-use super::{online, registry};
+use super::{offline, online, registry};
 use crate::error::{ErrorClass, Failure};
 
 /// What a repository's settings come to.
@@ -31,6 +31,7 @@ pub struct Repo {
     pub project: String,
     pub registry: registry::Config,
     pub online_store: online::Config,
+    pub offline_store: offline::Config,
     pub key_version: KeyVersion,
     /// Where Feast's transformation server listens, as its Go server is told.
     pub transformation_service: Option<String>,
@@ -195,9 +196,8 @@ const YAML: &str = "FEATURE_STORE_YAML_BASE64";
 const YAML_PATH: &str = "FEAST_FS_YAML_FILE_PATH";
 
 /// Top-level keys of Feast that have no bearing on serving.
-const NOT_OURS: [&str; 12] = [
+const NOT_OURS: [&str; 11] = [
     "provider",
-    "offline_store",
     "batch_engine",
     "auth",
     "flags",
@@ -238,6 +238,7 @@ fn read(
         time_zone: environment("TZ"),
     };
     let online_store = online::Config::read(settings.take("online_store"), &place, &mut notes)?;
+    let offline_store = offline::Config::read(settings.take("offline_store"), directory)?;
     if matches!(online_store, online::Config::Sqlite(_)) && project.contains('-') {
         return Err(Problem::Invalid(format!(
             "project `{project}` has a `-`, which the SQLite online store cannot hold"
@@ -253,6 +254,7 @@ fn read(
         project,
         registry,
         online_store,
+        offline_store,
         key_version,
         transformation_service,
         notes,

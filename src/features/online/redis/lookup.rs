@@ -101,22 +101,18 @@ impl RedisLookup {
     }
 
     /// Appends what a reply holds, without looking into the values.
-    fn keep(
-        &self,
-        i: usize,
-        _key: &[u8],
-        reply: Reply,
-        rows: &mut RawRows,
-    ) -> Result<(), Error> {
+    fn keep(&self, i: usize, _key: &[u8], reply: Reply, rows: &mut RawRows) -> Result<(), Error> {
         let n_features = self.groups[i].n_features;
         for (place, reply) in self.fields(i, reply)?.into_iter().enumerate() {
             match reply {
                 Reply::BulkString(bytes) if place < n_features => rows.values.push(Some(bytes)),
                 Reply::Nil if place < n_features => rows.values.push(None),
-                Reply::BulkString(bytes) => rows.times.push(match codec::decode_timestamp(&bytes) {
-                    Ok(timestamp) => RowTime::At(timestamp),
-                    Err(source) => RowTime::Invalid(source),
-                }),
+                Reply::BulkString(bytes) => {
+                    rows.times.push(match codec::decode_timestamp(&bytes) {
+                        Ok(timestamp) => RowTime::At(timestamp),
+                        Err(source) => RowTime::Invalid(source),
+                    })
+                }
                 Reply::Nil => rows.times.push(RowTime::Absent),
                 other => return Err(self.refused(&other)),
             }
@@ -124,13 +120,7 @@ impl RedisLookup {
         Ok(())
     }
 
-    fn invalid(
-        &self,
-        view: &View,
-        feature: &str,
-        key: &[u8],
-        source: codec::WireError,
-    ) -> Error {
+    fn invalid(&self, view: &View, feature: &str, key: &[u8], source: codec::WireError) -> Error {
         Error::Value {
             store: self.store.clone(),
             view: view.name.clone(),
@@ -189,7 +179,7 @@ impl Group {
 
 impl RedisLookup {
     /// Reads all keys once; `keep` puts each reply into its group's rows.
-    async fn try_read<R: Send>(
+    async fn read_into<R: Send>(
         &self,
         keys: &[EntityKeys],
         deadline: Deadline,
@@ -200,8 +190,11 @@ impl RedisLookup {
         for (i, keys) in keys.iter().enumerate() {
             wanted.extend(keys.iter().map(|key| (i, key)));
         }
+        let patience = Patience::Gone(deadline);
         if let (Client::Node(connection), &[(i, key)]) = (&*self.client, wanted.as_slice()) {
-            let reply = connection.one(&self.command(i, key), deadline).await?;
+            let command = self.command(i, key);
+            let attempt = |deadline| connection.one(&command, deadline);
+            let reply = self.client.patiently(patience, attempt).await?;
             keep(self, i, key, reply, &mut rows[i])?;
             return Ok(rows);
         }
@@ -212,7 +205,7 @@ impl RedisLookup {
                 command: &|n| self.command(wanted[n].0, wanted[n].1),
                 script: None,
             };
-            let replies = self.client.many(&commands, deadline).await?;
+            let replies = self.client.many(&commands, patience).await?;
             for (&(i, key), reply) in wanted.iter().zip(replies) {
                 keep(self, i, key, reply, &mut rows[i])?;
             }
@@ -228,13 +221,9 @@ impl Lookup for RedisLookup {
         keys: &[EntityKeys],
         deadline: Deadline,
     ) -> Result<Vec<StoredRows>, Error> {
-        let attempt = |deadline| {
-            let groups = self.groups.iter().zip(keys);
-            let rows = groups.map(|(group, keys)| Vec::with_capacity(keys.len() * group.n_features));
-            self.try_read(keys, deadline, rows.collect(), Self::decode)
-        };
-        self.client
-            .patiently(Patience::Gone(deadline), attempt)
+        let groups = self.groups.iter().zip(keys);
+        let rows = groups.map(|(group, keys)| Vec::with_capacity(keys.len() * group.n_features));
+        self.read_into(keys, deadline, rows.collect(), Self::decode)
             .await
     }
 
@@ -243,15 +232,11 @@ impl Lookup for RedisLookup {
         keys: &[EntityKeys],
         deadline: Deadline,
     ) -> Result<Vec<RawRows>, Error> {
-        let attempt = |deadline| {
-            let groups = self.groups.iter().zip(keys);
-            let rows = groups.map(|(group, keys)| {
-                RawRows::with_capacity(keys.len(), group.views.len(), group.n_features)
-            });
-            self.try_read(keys, deadline, rows.collect(), Self::keep)
-        };
-        self.client
-            .patiently(Patience::Gone(deadline), attempt)
+        let groups = self.groups.iter().zip(keys);
+        let rows = groups.map(|(group, keys)| {
+            RawRows::with_capacity(keys.len(), group.views.len(), group.n_features)
+        });
+        self.read_into(keys, deadline, rows.collect(), Self::keep)
             .await
     }
 }
