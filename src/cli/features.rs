@@ -1,4 +1,4 @@
-//! `terrarium features`: read online features, and load them from the offline store.
+//! `terrarium features`: read online features, load them from the offline store, and write rows (`push`).
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::output::{Output, remark};
-use super::{Failed, explain, request};
+use super::{Failed, explain, push, request};
 use crate::app;
 use crate::config::{Config, Environment};
 use crate::features::{
@@ -27,6 +27,10 @@ pub(super) enum Command {
     Materialize(Materialize),
     /// The same from where each view was left up to a time
     MaterializeIncremental(MaterializeIncremental),
+    /// Write rows to all feature views of a push source: online, into their offline files, or both
+    Push(push::Push),
+    /// Write rows to one feature view in the online store
+    Write(push::Write),
 }
 
 #[derive(Debug, clap::Args)]
@@ -83,9 +87,10 @@ pub(super) async fn run(
 ) -> Result<(), Failed> {
     let store = match command {
         Command::Get(_) => app::open_features(&config.features, &environment).await,
-        Command::Materialize(_) | Command::MaterializeIncremental(_) => {
-            app::open_feature_repo(&config.features, &environment).await
-        }
+        Command::Materialize(_)
+        | Command::MaterializeIncremental(_)
+        | Command::Push(_)
+        | Command::Write(_) => app::open_feature_repo(&config.features, &environment).await,
     };
     let Some(store) = store.map_err(|error| Failed::Start(format!("{error:#}")))? else {
         return Err(Failed::Start(
@@ -105,6 +110,8 @@ pub(super) async fn run(
             let range = (None, timestamp(&arguments.end)?);
             materialize(&store, range, arguments.views, output).await
         }
+        Command::Push(arguments) => push::push(&store, &arguments, output).await,
+        Command::Write(arguments) => push::write(&store, &arguments, output).await,
     }
 }
 

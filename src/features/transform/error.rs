@@ -153,7 +153,7 @@ impl Failure for Error {
 
     fn code(&self) -> &'static str {
         match self {
-            Self::NoWay { .. } | Self::WithoutFeature { .. } => "feature_view_on_demand",
+            Self::NoWay { .. } | Self::WithoutFeature { .. } => "on_demand_uncomputable",
             Self::UnknownView { .. }
             | Self::UnknownSource { .. }
             | Self::UnknownSourceFeature { .. }

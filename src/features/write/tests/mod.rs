@@ -1,7 +1,9 @@
 //! Pushes against what Feast's server stored for the same bodies.
 
 mod conversions;
+mod loading;
 mod offline;
+mod on_demand;
 mod round_trip;
 
 use std::collections::BTreeMap;
