@@ -272,12 +272,17 @@ impl Answer {
     pub(super) fn entity_values(&self, field: &Field) -> Option<Vec<Value>> {
         let mut keys = self.retrieval.plan.join_keys.iter();
         let is_it = |key: &JoinKey| {
-            key.name == field.name && KeyType::from_value_type(field.value_type) == Some(key.key_type)
+            key.name == field.name
+                && KeyType::from_value_type(field.value_type) == Some(key.key_type)
         };
         match &self.bound.keys.columns[keys.position(is_it)?] {
-            Some(KeyColumn::List(values)) => {
-                Some(values.iter().cloned().map(super::given::key_value).collect())
-            }
+            Some(KeyColumn::List(values)) => Some(
+                values
+                    .iter()
+                    .cloned()
+                    .map(super::given::key_value)
+                    .collect(),
+            ),
             Some(KeyColumn::Scalar(_)) | None => None,
         }
     }

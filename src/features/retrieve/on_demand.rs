@@ -118,10 +118,18 @@ impl OnDemand {
         };
         for field in &self.inputs.entities {
             let values = answer.entity_values(field);
-            push(&field.name, field, values.unwrap_or_else(|| vec![Value::Null; n_rows]));
+            push(
+                &field.name,
+                field,
+                values.unwrap_or_else(|| vec![Value::Null; n_rows]),
+            );
         }
         for field in &self.inputs.request {
-            push(&field.name, field, answer.request_data(&field.name).to_vec());
+            push(
+                &field.name,
+                field,
+                answer.request_data(&field.name).to_vec(),
+            );
         }
         for (source, places) in self.inputs.sources.iter().zip(&self.features) {
             let names = source.plain.iter().zip(&source.full);

@@ -348,9 +348,8 @@ impl<'a> Draft<'a> {
                 && !usable.requested.is_empty()
             {
                 let features = usable.requested.iter();
-                let outputs = features.map(|feature| {
-                    (feature.clone(), label(&usable.effective, feature, naming))
-                });
+                let outputs = features
+                    .map(|feature| (feature.clone(), label(&usable.effective, feature, naming)));
                 let outputs = outputs.collect();
                 let computed = OnDemand::compile(self.store, self.registry, view, outputs, &plan)?;
                 on_demand.push(computed);
@@ -382,11 +381,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Join keys and entity names of the whole project count, as in Feast; what is none of them is dropped.
-    fn roles(
-        &self,
-        plan: &OnlinePlan,
-        request_data: &[Field],
-    ) -> HashMap<String, Role> {
+    fn roles(&self, plan: &OnlinePlan, request_data: &[Field]) -> HashMap<String, Role> {
         let join_key = |name: &str| {
             let keys = plan.join_keys.iter().enumerate();
             Role::JoinKey {

@@ -101,22 +101,18 @@ impl RedisLookup {
     }
 
     /// Appends what a reply holds, without looking into the values.
-    fn keep(
-        &self,
-        i: usize,
-        _key: &[u8],
-        reply: Reply,
-        rows: &mut RawRows,
-    ) -> Result<(), Error> {
+    fn keep(&self, i: usize, _key: &[u8], reply: Reply, rows: &mut RawRows) -> Result<(), Error> {
         let n_features = self.groups[i].n_features;
         for (place, reply) in self.fields(i, reply)?.into_iter().enumerate() {
             match reply {
                 Reply::BulkString(bytes) if place < n_features => rows.values.push(Some(bytes)),
                 Reply::Nil if place < n_features => rows.values.push(None),
-                Reply::BulkString(bytes) => rows.times.push(match codec::decode_timestamp(&bytes) {
-                    Ok(timestamp) => RowTime::At(timestamp),
-                    Err(source) => RowTime::Invalid(source),
-                }),
+                Reply::BulkString(bytes) => {
+                    rows.times.push(match codec::decode_timestamp(&bytes) {
+                        Ok(timestamp) => RowTime::At(timestamp),
+                        Err(source) => RowTime::Invalid(source),
+                    })
+                }
                 Reply::Nil => rows.times.push(RowTime::Absent),
                 other => return Err(self.refused(&other)),
             }
@@ -124,13 +120,7 @@ impl RedisLookup {
         Ok(())
     }
 
-    fn invalid(
-        &self,
-        view: &View,
-        feature: &str,
-        key: &[u8],
-        source: codec::WireError,
-    ) -> Error {
+    fn invalid(&self, view: &View, feature: &str, key: &[u8], source: codec::WireError) -> Error {
         Error::Value {
             store: self.store.clone(),
             view: view.name.clone(),
@@ -230,7 +220,8 @@ impl Lookup for RedisLookup {
     ) -> Result<Vec<StoredRows>, Error> {
         let attempt = |deadline| {
             let groups = self.groups.iter().zip(keys);
-            let rows = groups.map(|(group, keys)| Vec::with_capacity(keys.len() * group.n_features));
+            let rows =
+                groups.map(|(group, keys)| Vec::with_capacity(keys.len() * group.n_features));
             self.try_read(keys, deadline, rows.collect(), Self::decode)
         };
         self.client
