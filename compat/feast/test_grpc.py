@@ -4,7 +4,7 @@ import json
 
 import grpc
 import pytest
-from answers import differences
+from answers import differences, sdk_answer
 from feast.feature_server import convert_response_to_dict
 from feast.protos.feast.serving import GrpcServer_pb2 as grpc_messages
 from feast.protos.feast.serving.GrpcServer_pb2_grpc import GrpcFeatureServerStub
@@ -50,7 +50,10 @@ def ask(stub, **request):
 def test_features_are_read(store_pair, channels, view):
     features, keys, _ = question(view)
     request = {"features": FeatureList(val=features), "entities": repeated(store_pair.by_feast, keys)}
-    wanted = ask(GrpcFeatureServerStub(channels[0]), **request)
+    try:
+        wanted = ask(GrpcFeatureServerStub(channels[0]), **request)
+    except grpc.RpcError:  # it does not take keys of every type
+        wanted = sdk_answer(store_pair.by_feast.feast(), features, keys)
     for stub in (GrpcFeatureServerStub(channels[1]), ServingServiceStub(channels[1])):
         found = differences(ask(stub, **request), wanted, unordered(view))
         assert not found, "\n".join(found)

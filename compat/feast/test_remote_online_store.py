@@ -16,7 +16,7 @@ def client(server, deployment):
         project=deployment.project,
         provider="local",
         registry=str(deployment.repo / "registry.db"),
-        online_store={"type": "remote", "path": f"http://{server.address}"},
+        online_store={"type": "remote", "path": f"http://{server.address}", "connection_retries": 0},
         offline_store={"type": "file"},
         entity_key_serialization_version=deployment.key_version,
         repo_path=str(deployment.repo),
@@ -75,7 +75,7 @@ def test_rows_are_written(store_pair, how):
     ]:
         first = 7000 if how == "push" else 7100
         ids = list(range(first, first + 3))
-        times = pd.to_datetime([NOON + timedelta(days=1, milliseconds=i) for i in range(3)], utc=True)
+        times = pd.to_datetime([NOON + timedelta(days=1, microseconds=i + 1) for i in range(3)], utc=True)  # Feast takes one format a column
         rows = pd.DataFrame(
             {
                 "driver_id": ids,

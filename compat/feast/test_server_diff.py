@@ -226,6 +226,8 @@ def shape(answer):
         try:
             error = json.loads(body)  # {"module": "feast.errors", "class": ..., "message": ...}
         except ValueError:
+            error = None
+        if not isinstance(error, dict):
             return "text"
         if error["class"] == "FeatureNameCollisionError":
             error["message"] = sorted(error["message"].replace(",", "").split())  # the names come in any order

@@ -8,6 +8,7 @@ mod features;
 mod models;
 mod output;
 mod predict;
+mod push;
 mod request;
 mod serve;
 
@@ -57,7 +58,7 @@ enum Command {
     /// List, show and check models
     #[command(subcommand)]
     Models(models::Command),
-    /// Read and load online features
+    /// Read, load and write features
     #[command(subcommand)]
     Features(features::Command),
     /// Check and print the configuration

@@ -49,7 +49,9 @@ pub enum Error {
         wanted: u32,
         current: u32,
     },
-    #[error("`{view}` is an on-demand feature view, which this build cannot compute")]
+    #[error(
+        "`{view}` is an on-demand feature view that is computed when it is read, so nothing of it is stored"
+    )]
     OnDemand { view: String },
     #[error("feature view `{view}` is {state} and not served")]
     NotServed { view: String, state: &'static str },
@@ -135,7 +137,10 @@ impl Failure for Error {
                 Some(known.hint().unwrap_or_else(check))
             }
             Self::OnDemand { .. } => {
-                Some("select the feature views that it is computed from".to_owned())
+                Some(
+                    "select the feature views that it is computed from, or define it with `write_to_online_store=True`"
+                        .to_owned(),
+                )
             }
             Self::NotServed { .. } => Some(
                 "wait until its materialization is done, enable it, or set `registry.serve_features_while_materializing`"

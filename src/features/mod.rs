@@ -7,12 +7,14 @@
 mod arrays;
 pub mod codec;
 pub mod columns;
+mod convert;
 pub mod definitions;
 mod delete;
 mod error;
 pub mod key;
 mod materialize;
 mod murmur;
+mod offline;
 pub mod online;
 mod plan;
 mod python;
@@ -40,7 +42,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::error::Error;
 use self::key::EntityKeys;
-pub use self::materialize::{MaterializedView, Progress};
+pub use self::materialize::{
+    Error as MaterializeError, MaterializedView, OnProgress, Progress, Stage,
+};
 use self::online::OnlineStore;
 pub use self::plan::{JoinKey, OnlinePlan, PlannedFeature, Selection};
 use self::registry::Live;
@@ -93,6 +97,14 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// Whether nobody has said which repository; then there may be none.
+    pub fn is_default_repo(&self) -> bool {
+        let defaults = Self::default();
+        self.repo == defaults.repo && self.feature_store_yaml == defaults.feature_store_yaml
+    }
+}
+
 /// A Feast project, open for reading and materializing. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct FeatureStore(Arc<Inner>);
@@ -134,7 +146,11 @@ impl FeatureStore {
         config: &Config,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Error> {
-        let repo = Repo::load(&config.repo, &config.feature_store_yaml, environment)?;
+        let load = match config.is_default_repo() {
+            true => Repo::load_default,
+            false => Repo::load,
+        };
+        let repo = load(&config.repo, &config.feature_store_yaml, environment)?;
         let registry = Live::open(&repo.registry, &repo.project).await?;
         let online = repo.online_store.connect(&repo.project);
         let transforms = Transforms::open(config, &repo);
@@ -226,24 +242,5 @@ impl FeatureStore {
     pub async fn ping(&self) -> Result<(), Error> {
         self.0.online.ping(Deadline::after(self.0.timeout)).await?;
         Ok(())
-    }
-
-    /// Writes the newest row of every entity key with `start <= event timestamp <= end` from the offline files to the online
-    /// store, for the named views or for all that are online. Not cancel safe: views done so far stay written.
-    pub async fn materialize(
-        &self,
-        views: Option<&[String]>,
-        start: Timestamp,
-        end: Timestamp,
-        progress: &mut (dyn FnMut(Progress) + Send),
-    ) -> Result<Vec<MaterializedView>, Error> {
-        let job = materialize::Job {
-            repo: &self.0.repo,
-            registry: &self.registry(),
-            online: &*self.0.online,
-            start,
-            end,
-        };
-        job.run(views, progress).await
     }
 }

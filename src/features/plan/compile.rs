@@ -369,7 +369,11 @@ pub(in crate::features) fn held(view: &FeatureView) -> Held<'_> {
     Held {
         name: &view.name,
         version: view.version,
-        join_keys: if view.entities.is_empty() { &[] } else { &view.join_keys },
+        join_keys: if view.entities.is_empty() {
+            &[]
+        } else {
+            &view.join_keys
+        },
         features: &view.features,
         ttl: view.ttl,
     }

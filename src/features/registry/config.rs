@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_yaml_ng::Value;
 
-use crate::features::repo::{Problem, local_path, note_left_over};
+use super::source::{object, remote, sql};
+use crate::features::repo::{Problem, local_path, note_left_over, unset_variable};
 use crate::features::settings::{Settings, wrong};
 
 /// What `registry` comes to.
@@ -33,6 +34,9 @@ pub enum CacheMode {
 #[derive(Debug, Clone)]
 pub(super) enum Place {
     File(PathBuf),
+    Object(object::Config),
+    Sql(sql::Config),
+    Remote(remote::Config),
 }
 
 impl Config {
@@ -43,31 +47,57 @@ impl Config {
         environment: &dyn Fn(&str) -> Option<String>,
         notes: &mut Vec<String>,
     ) -> Result<Self, Problem> {
-        let _ = environment;
         let mut settings = match value {
             None | Some(Value::Null) => {
                 return Err(Problem::Invalid("`registry` is missing".to_owned()));
             }
             Some(Value::String(path)) => {
-                let path = local_path(&path, directory, "registry")?;
-                return Ok(Self::of(Place::File(path)));
+                let mut settings = Settings::new("registry", Value::Null)?;
+                let place = file(
+                    &path,
+                    "registry",
+                    &mut settings,
+                    directory,
+                    environment,
+                    notes,
+                )?;
+                return Ok(Self::of(place));
             }
             Some(map @ Value::Mapping(_)) => Settings::new("registry", map)?,
             Some(other) => return Err(wrong("registry", "a path or a mapping", &other).into()),
         };
         let kind = settings.text("registry_type")?;
-        if let Some(kind) = kind.filter(|kind| kind != "file") {
-            return Err(Problem::Unsupported(format!(
-                "`registry.registry_type: {kind}`"
-            )));
-        }
-        let path = settings
-            .text("path")?
-            .ok_or_else(|| Problem::Invalid("`registry.path` is missing".to_owned()))?;
-        let mut config = Self::of(Place::File(local_path(&path, directory, "registry.path")?));
+        let path = settings.text("path")?.filter(|path| !path.is_empty());
+        let path = path.ok_or_else(|| Problem::Invalid("`registry.path` is missing".to_owned()))?;
+        check_variables(&path, "registry.path")?;
+        let place = match kind.as_deref() {
+            None | Some("file") => {
+                let settings = &mut settings;
+                file(
+                    &path,
+                    "registry.path",
+                    settings,
+                    directory,
+                    environment,
+                    notes,
+                )?
+            }
+            Some("sql") => Place::Sql(sql::Config::read(&path, &mut settings, directory, notes)?),
+            Some("remote") => {
+                Place::Remote(remote::Config::read(&path, &mut settings, environment)?)
+            }
+            Some(other) => {
+                return Err(Problem::Unsupported(format!(
+                    "`registry.registry_type: {other}`"
+                )));
+            }
+        };
+        let mut config = Self::of(place);
         config.read_caching(&mut settings)?;
-        settings.take("registry_store_type");
-        settings.take("s3_additional_kwargs");
+        // Feast finds the class by the path's scheme, as we do; its metadata and its MCP server are its own.
+        for key in ["registry_store_type", "purge_feast_metadata", "mcp"] {
+            settings.take(key);
+        }
         note_left_over(&settings, notes);
         Ok(config)
     }
@@ -100,5 +130,33 @@ impl Config {
         self.versioned_views = flag("enable_online_feature_view_versioning")?;
         self.serve_while_materializing = flag("serve_features_while_materializing")?;
         Ok(())
+    }
+}
+
+/// A file here, or an object in a store.
+fn file(
+    path: &str,
+    setting: &str,
+    settings: &mut Settings,
+    directory: &Path,
+    environment: &dyn Fn(&str) -> Option<String>,
+    notes: &mut Vec<String>,
+) -> Result<Place, Problem> {
+    if object::is_at(path) {
+        check_variables(path, setting)?;
+        let config = object::Config::read(path, settings, environment, notes)?;
+        return Ok(Place::Object(config));
+    }
+    settings.take("s3_additional_kwargs");
+    Ok(Place::File(local_path(path, directory, setting)?))
+}
+
+/// Refuses what expansion left standing: it would be looked for under that very name.
+fn check_variables(text: &str, setting: &str) -> Result<(), Problem> {
+    match unset_variable(text) {
+        None => Ok(()),
+        Some(name) => Err(Problem::Invalid(format!(
+            "`{setting}` needs the environment variable `{name}`, which is not set"
+        ))),
     }
 }

@@ -119,8 +119,6 @@ surprise: {}
         repo.notes,
         [
             ours("registry.extra"),
-            "feature_store.yaml: `socket_timeout` of `online_store.connection_string` has no effect here"
-                .to_owned(),
             ours("online_store.unheard_of"),
             ours("surprise"),
         ]
@@ -148,16 +146,52 @@ fn a_mistake_is_named_by_its_place() {
             "`registry` must be a path or a mapping, and is a number",
         ),
         (
-            "project: p\nregistry: s3://b/r",
-            "`registry` at s3:// is not supported",
+            "project: p\nregistry: hdfs://b/r",
+            "`registry` at hdfs:// is not supported",
+        ),
+        (
+            "project: p\nregistry: s3://${BUCKET}/r",
+            "`registry` needs the environment variable `BUCKET`, which is not set",
         ),
         (
             "project: p\nregistry: ${R}",
             "`registry` needs the environment variable `R`, which is not set",
         ),
         (
+            "project: p\nregistry: {registry_type: snowflake.registry, path: x}",
+            "`registry.registry_type: snowflake.registry` is not",
+        ),
+        (
             "project: p\nregistry: {registry_type: sql, path: x}",
-            "`registry.registry_type: sql` is not",
+            "`registry.path` must be a database URL",
+        ),
+        (
+            "project: p\nregistry: {registry_type: sql, path: 'sqlite://'}",
+            "`registry.path` is a database in memory",
+        ),
+        (
+            "project: p\nregistry: {registry_type: sql, path: 'mysql+pymysql://u:p@h/d'}",
+            "`registry.path` at mysql:// is not supported",
+        ),
+        (
+            "project: p\nregistry: {registry_type: sql, path: 'postgresql://u:${PG}@h/d'}",
+            "`registry.path` needs the environment variable `PG`, which is not set",
+        ),
+        (
+            "project: p\nregistry: {registry_type: remote, path: 'http://h:6570'}",
+            "`registry.path` must be the registry server's `host:port`",
+        ),
+        (
+            "project: p\nregistry: {registry_type: remote, path: 'h:6570', is_tls: true, client_key: k}",
+            "`registry.client_cert` and `registry.client_key` go together",
+        ),
+        (
+            "project: p\nregistry: {path: r, cache_mode: never}",
+            "`registry.cache_mode` is `never`, and must be `sync` or `thread`",
+        ),
+        (
+            "project: p\nregistry: {path: r, cache_ttl_seconds: soon}",
+            "`registry.cache_ttl_seconds` must be a whole number",
         ),
         (
             "project: p\nregistry: r\nonline_store: null",
@@ -180,8 +214,8 @@ fn a_mistake_is_named_by_its_place() {
             "must be a whole number, and is text",
         ),
         (
-            "project: p\nregistry: r\nonline_store: {type: redis, redis_type: redis_cluster}",
-            "redis_type: redis_cluster` is not",
+            "project: p\nregistry: r\nonline_store: {type: redis, redis_type: redis_ring}",
+            "redis_ring",
         ),
         (
             "project: p\nregistry: r\nonline_store: {type: redis, skip_dedup: 1}",
@@ -208,4 +242,76 @@ fn a_directory_without_settings_is_not_a_repository() {
     let repo = TestRepo::ride_ops();
     let config = repo.config();
     assert!(Repo::load(&config.repo, &config.feature_store_yaml, &|_| None).is_ok());
+}
+
+#[tokio::test]
+async fn a_registry_may_lie_in_a_store_a_database_or_behind_a_server() {
+    for (registry, place) in [
+        (
+            "s3://bucket/feast/registry.db",
+            "s3://bucket/feast/registry.db",
+        ),
+        (
+            "{path: 'gs://bucket/registry.db'}",
+            "gs://bucket/registry.db",
+        ),
+        (
+            "{registry_type: sql, path: 'sqlite:///data/registry.db', read_path: 'sqlite:////other.db'}",
+            "sqlite:////repo/data/registry.db",
+        ),
+        (
+            "{registry_type: sql, path: 'postgresql+psycopg2://u:secret@db/feast', cache_ttl_seconds: 60, \
+             sqlalchemy_config_kwargs: {echo: false, pool_pre_ping: true}, schema_mode: skip}",
+            "postgresql://db/feast",
+        ),
+        (
+            "{registry_type: remote, path: 'feast:6570'}",
+            "http://feast:6570",
+        ),
+    ] {
+        if registry.contains("gs:") && cfg!(not(feature = "object-store")) {
+            continue;
+        }
+        let repo = parse(&format!("project: p\nregistry: {registry}\n")).unwrap();
+        assert!(repo.notes.is_empty(), "{:?}", repo.notes);
+        assert!(
+            !format!("{repo:?}").contains("secret"),
+            "no secret is printed"
+        );
+        let source = registry::source::RegistrySource::open(&repo.registry, "p");
+        match source {
+            Ok(source) => assert_eq!(source.describe(), place),
+            Err(error) => assert_eq!(error.code(), "feature_registry_not_built", "{error}"),
+        }
+    }
+}
+
+#[test]
+fn feasts_own_variables_name_the_settings_of_the_default_repository() {
+    let directory = tempfile::tempdir().unwrap();
+    let other = directory.path().join("other.yaml");
+    fs_err::write(&other, "project: from_path\nregistry: r\n").unwrap();
+    let encoded = "cHJvamVjdDogZnJvbV92YXJpYWJsZQpyZWdpc3RyeTogcgo=";
+    let load = |yaml: Option<&str>, path: Option<&Path>| {
+        let variable = |name: &str| match name {
+            YAML => yaml.map(str::to_owned),
+            YAML_PATH => path.map(|path| path.display().to_string()),
+            _ => None,
+        };
+        assert_eq!(Repo::is_in(&variable), yaml.or(path.map(|_| "")).is_some());
+        Repo::load_default(directory.path(), Path::new("feature_store.yaml"), &variable)
+    };
+    let repo = load(Some(encoded), Some(&other)).unwrap();
+    assert_eq!(repo.project, "from_variable");
+    assert_eq!(
+        registry_place(&repo),
+        directory.path().join("r").display().to_string()
+    );
+    assert_eq!(load(None, Some(&other)).unwrap().project, "from_path");
+    assert!(matches!(load(None, None), Err(Error::Missing { .. })));
+    let error = load(Some("%"), None).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "in FEATURE_STORE_YAML_BASE64, the value is not text in Base64"
+    );
 }

@@ -17,7 +17,9 @@ use crate::features::suggest::Known;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("push source `{source_name}` feeds no feature view of project `{project}`; the push sources are {known}")]
+    #[error(
+        "push source `{source_name}` feeds no feature view of project `{project}`; the push sources are {known}"
+    )]
     UnknownPushSource {
         source_name: String,
         project: String,
@@ -63,7 +65,9 @@ pub enum Error {
         column: String,
         row: usize,
     },
-    #[error("row {row} of timestamp column `{column}` of feature view `{view}` is not a time: {got}")]
+    #[error(
+        "row {row} of timestamp column `{column}` of feature view `{view}` is not a time: {got}"
+    )]
     WrongTimestamp {
         view: String,
         column: String,

@@ -135,9 +135,9 @@ impl Seen {
             Some("boolean") => Kind::Bool,
             Some(NUMBER) if self.float || self.null => Kind::Float,
             Some(NUMBER) => Kind::Int,
-            Some("list") => {
-                Kind::List(Box::new(self.items.map_or(Kind::Null, |items| items.kind())))
-            }
+            Some("list") => Kind::List(Box::new(
+                self.items.map_or(Kind::Null, |items| items.kind()),
+            )),
             Some("object") => Kind::Object(self.fields.kinds()),
             Some(_) => Kind::Text,
         }

@@ -29,7 +29,10 @@ pub(super) fn list(value: &Json, scalar: ValueType) -> Result<List, String> {
 
 /// The first of equal items, in order.
 pub(super) fn set(value: &Json, scalar: ValueType) -> Result<Value, String> {
-    let takes_null = matches!(scalar, ValueType::Double | ValueType::Float | ValueType::Bool);
+    let takes_null = matches!(
+        scalar,
+        ValueType::Double | ValueType::Float | ValueType::Bool
+    );
     if !takes_null && items(value)?.iter().any(Json::is_null) {
         return Err("null in a set".to_owned());
     }

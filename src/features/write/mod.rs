@@ -13,8 +13,10 @@ mod error;
 mod frame;
 mod kind;
 mod lists;
+pub mod load;
 mod nested;
 mod offline;
+mod on_demand;
 mod rows;
 mod scalars;
 #[cfg(test)]
@@ -27,7 +29,7 @@ use std::sync::Arc;
 pub use self::error::Error;
 pub use self::frame::Frame;
 use self::rows::ViewRows;
-use super::definitions::{DataSource, FeatureView};
+use super::definitions::{DataSource, FeatureView, OnDemandFeatureView};
 use super::plan::Rules;
 use super::registry::Registry;
 use super::suggest::Known;
@@ -80,15 +82,11 @@ impl FeatureStore {
         if n_rows == 0 {
             return Ok(Written::default());
         }
-        let rules = Rules::of(&self.0.repo);
         let mut converted = Vec::new();
         if to.is_online() {
-            run_here(frame.n_cells() > MANY_CELLS, || {
-                for view in &views {
-                    converted.extend(rows::of_view(view, &frame, rules)?);
-                }
-                Ok::<_, super::Error>(())
-            })?;
+            for view in &views {
+                converted.extend(self.converted(view, &frame)?);
+            }
         }
         let mut appends = Vec::new();
         if to.is_offline() {
@@ -113,7 +111,8 @@ impl FeatureStore {
         Ok(written)
     }
 
-    /// Writes the frame to one view, whatever feeds it.
+    /// Writes the frame to one view, whatever feeds it. An on-demand feature view that is kept in the online store is
+    /// computed first; the frame has what it is computed from.
     ///
     /// Not cancel safe: a part of the rows may be written.
     pub async fn write_to_online_store(
@@ -122,17 +121,49 @@ impl FeatureStore {
         frame: Frame,
     ) -> Result<Written, super::Error> {
         let registry = self.registry();
-        let Some(definition) = registry.feature_view(view) else {
-            return Err(unknown_view(&registry, view));
-        };
+        let view = known_view(&registry, view)?;
         if frame.n_rows()? == 0 {
             return Ok(Written::default());
         }
-        let rules = Rules::of(&self.0.repo);
-        let converted = run_here(frame.n_cells() > MANY_CELLS, || {
-            rows::of_view(definition, &frame, rules)
-        })?;
+        let converted = match view {
+            View::Stored(definition) => self.converted(definition, &frame)?,
+            View::OnDemand(definition) => {
+                on_demand::computed(self, &registry, definition, &frame).await?
+            }
+        };
         self.write_views(converted.into_iter().collect()).await
+    }
+
+    /// The same for a frame that has the features of an on-demand feature view already: nothing is computed
+    /// (`transform_on_write=False` in Feast).
+    ///
+    /// Not cancel safe: a part of the rows may be written.
+    pub async fn write_transformed(
+        &self,
+        view: &str,
+        frame: Frame,
+    ) -> Result<Written, super::Error> {
+        let registry = self.registry();
+        let view = known_view(&registry, view)?;
+        if frame.n_rows()? == 0 {
+            return Ok(Written::default());
+        }
+        let converted = match view {
+            View::Stored(definition) => self.converted(definition, &frame)?,
+            View::OnDemand(definition) => on_demand::taken(self, definition, &frame)?,
+        };
+        self.write_views(converted.into_iter().collect()).await
+    }
+
+    fn converted(
+        &self,
+        view: &FeatureView,
+        frame: &Frame,
+    ) -> Result<Option<ViewRows>, super::Error> {
+        let rules = Rules::of(&self.0.repo);
+        run_here(frame.n_cells() > MANY_CELLS, || {
+            rows::of_view(view, frame, rules)
+        })
     }
 
     /// Writes view after view, and tells how far it came.
@@ -192,15 +223,24 @@ fn sources<'a>(views: &[&'a FeatureView]) -> Result<Vec<SharedSource<'a>>, Error
     Ok(sources)
 }
 
-fn unknown_view(registry: &Registry, view: &str) -> super::Error {
-    if registry.on_demand_feature_view(view).is_some() {
-        let view = view.to_owned();
-        return super::Error::OnDemand { view };
+enum View<'a> {
+    Stored(&'a FeatureView),
+    OnDemand(&'a OnDemandFeatureView),
+}
+
+fn known_view<'a>(registry: &'a Registry, name: &str) -> Result<View<'a>, super::Error> {
+    if let Some(view) = registry.feature_view(name) {
+        return Ok(View::Stored(view));
     }
-    let names = registry.feature_views.iter().map(|view| view.name.as_str());
-    super::Error::UnknownFeatureView {
-        view: view.to_owned(),
+    if let Some(view) = registry.on_demand_feature_view(name) {
+        return Ok(View::OnDemand(view));
+    }
+    let stored = registry.feature_views.iter().map(|view| view.name.as_str());
+    let on_demand = registry.on_demand_feature_views.iter();
+    let names = stored.chain(on_demand.map(|view| view.name.as_str()));
+    Err(super::Error::UnknownFeatureView {
+        view: name.to_owned(),
         project: registry.project.clone(),
-        known: Known::instead_of(view, names),
-    }
+        known: Known::instead_of(name, names),
+    })
 }

@@ -90,10 +90,7 @@ fn item_kind(kind: &Kind) -> Option<&Kind> {
 }
 
 /// A map with all keys of its column, else with its own.
-fn map_of(
-    object: &Object<String, Json>,
-    fields: Option<&[(String, Kind)]>,
-) -> Result<Map, String> {
+fn map_of(object: &Object<String, Json>, fields: Option<&[(String, Kind)]>) -> Result<Map, String> {
     let mut map = Map::with_capacity(object.len());
     match fields {
         Some(fields) => {
@@ -153,7 +150,10 @@ fn list_of(items: &[Json], kind: Option<&Kind>) -> Result<Value, String> {
     }
     Ok(match kind {
         Kind::Bool => Value::List(List::Bool(
-            items.iter().map(|item| item.as_bool().unwrap_or_default()).collect(),
+            items
+                .iter()
+                .map(|item| item.as_bool().unwrap_or_default())
+                .collect(),
         )),
         Kind::Int => {
             let item = |item: &Json| item.as_i64().ok_or_else(|| describe(item));
@@ -161,10 +161,16 @@ fn list_of(items: &[Json], kind: Option<&Kind>) -> Result<Value, String> {
             Value::List(List::Int64(items?))
         }
         Kind::Float => Value::List(List::Double(
-            items.iter().map(|item| item.as_f64().unwrap_or(f64::NAN)).collect(),
+            items
+                .iter()
+                .map(|item| item.as_f64().unwrap_or(f64::NAN))
+                .collect(),
         )),
         Kind::Text => Value::List(List::String(
-            items.iter().map(|item| item.as_str().unwrap_or_default().to_owned()).collect(),
+            items
+                .iter()
+                .map(|item| item.as_str().unwrap_or_default().to_owned())
+                .collect(),
         )),
         Kind::Object(fields) => Value::MapList(maps_of(items, Some(fields))?),
         Kind::List(_) | Kind::Null => Value::Values(each(items, Some(kind))?),

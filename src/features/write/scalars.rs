@@ -103,9 +103,7 @@ pub(super) fn float(value: &Json) -> Result<Value, String> {
 pub(super) fn bool(value: &Json, kind: &Kind) -> Result<Value, String> {
     match value {
         Json::Bool(value) => Ok(Value::Bool(*value)),
-        Json::Number(number) if *kind == Kind::Int => {
-            Ok(Value::Bool(number.as_u64() != Some(0)))
-        }
+        Json::Number(number) if *kind == Kind::Int => Ok(Value::Bool(number.as_u64() != Some(0))),
         Json::Array(_) | Json::Object(_) => Ok(Value::Null),
         _ => Err(describe(value)),
     }

@@ -11,10 +11,17 @@ use crate::types::timestamp::Timestamp;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Problem {
     /// Not a moment at all.
-    Unreadable { row: usize },
+    Unreadable {
+        row: usize,
+    },
     /// Text in another form than that of row `first`.
-    OtherForm { row: usize, first: usize },
-    Null { row: usize },
+    OtherForm {
+        row: usize,
+        first: usize,
+    },
+    Null {
+        row: usize,
+    },
 }
 
 /// A moment per row.
@@ -111,7 +118,11 @@ pub(super) fn parse(text: &str) -> Option<Parsed> {
         i8::try_from(month).ok()?,
         i8::try_from(day).ok()?,
     );
-    let days = date.ok()?.since(jiff::civil::date(1970, 1, 1)).ok()?.get_days();
+    let days = date
+        .ok()?
+        .since(jiff::civil::date(1970, 1, 1))
+        .ok()?
+        .get_days();
     let midnight = i64::from(days) * 86_400;
     if rest.0.is_empty() {
         return Some(Parsed {
@@ -178,7 +189,11 @@ impl Cursor<'_> {
 
     /// One to nine digits, as nanoseconds.
     fn fraction(&mut self) -> Option<i64> {
-        let n_digits = self.0.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let n_digits = self
+            .0
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit())
+            .count();
         if !(1..=9).contains(&n_digits) {
             return None;
         }
@@ -231,8 +246,14 @@ mod tests {
             ("2024-03-05T10:00:00+02:00", "2024-03-05T08:00:00Z"),
             ("2024-03-05T10:00:00-0530", "2024-03-05T15:30:00Z"),
             ("2024-03-05T10:00:00 +02", "2024-03-05T08:00:00Z"),
-            ("2024-03-05T10:00:00.123456789", "2024-03-05T10:00:00.123456Z"),
-            ("1969-12-31T23:59:59.9999999Z", "1969-12-31T23:59:59.999999Z"),
+            (
+                "2024-03-05T10:00:00.123456789",
+                "2024-03-05T10:00:00.123456Z",
+            ),
+            (
+                "1969-12-31T23:59:59.9999999Z",
+                "1969-12-31T23:59:59.999999Z",
+            ),
         ] {
             assert_eq!(read(json!([text])).unwrap(), [moment], "{text}");
         }
@@ -245,7 +266,11 @@ mod tests {
         let moments = read(json!([1_709_856_000_000_000_123_i64, 1_709_856_000, -1]));
         assert_eq!(
             moments.unwrap(),
-            ["2024-03-08T00:00:00Z", "1970-01-01T00:00:01.709856Z", "1969-12-31T23:59:59.999999Z"]
+            [
+                "2024-03-08T00:00:00Z",
+                "1970-01-01T00:00:01.709856Z",
+                "1969-12-31T23:59:59.999999Z"
+            ]
         );
     }
 
@@ -267,9 +292,18 @@ mod tests {
     #[test]
     fn what_is_no_moment_is_told_with_its_row() {
         for text in [
-            "abc", "2024-13-01", "2024-02-30", "2024-03-05T24:00:00", "2024-03-05T10:00:60",
-            "2024-03-05T10:00:00.", "2024-03-05T10:00:00+", "2024-03-05T10:00:00Zx", "1709856000",
-            "2024-03-05T10:00:00.1234567890", "2024-3-5", "２024-03-05",
+            "abc",
+            "2024-13-01",
+            "2024-02-30",
+            "2024-03-05T24:00:00",
+            "2024-03-05T10:00:60",
+            "2024-03-05T10:00:00.",
+            "2024-03-05T10:00:00+",
+            "2024-03-05T10:00:00Zx",
+            "1709856000",
+            "2024-03-05T10:00:00.1234567890",
+            "2024-3-5",
+            "２024-03-05",
         ] {
             let problem = Problem::Unreadable { row: 1 };
             assert_eq!(read(json!(["2024-03-05", text])), Err(problem), "{text}");

@@ -5,6 +5,7 @@
 //! again, never overwritten with what was read before.
 
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -65,6 +66,7 @@ fn mark(path: &Path) -> Option<Mark> {
     Some(Mark {
         modified: metadata.modified().ok()?,
         length: metadata.len(),
+        inode: metadata.ino(),
     })
 }
 
@@ -176,4 +178,115 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(suffix);
     path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::features::definitions::ViewState;
+    use crate::features::testing::fixture;
+
+    fn registry_in(directory: &Path) -> PathBuf {
+        let path = directory.join("registry.db");
+        fs_err::copy(fixture("repo/registry.db"), &path).unwrap();
+        path
+    }
+
+    fn materialized(start: i64, end: i64) -> ViewChange {
+        ViewChange::Materialized {
+            start: Timestamp::from_seconds(start),
+            end: Timestamp::from_seconds(end),
+        }
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs_err::read_dir(directory).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn writers_that_meet_lose_nothing_of_each_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = registry_in(directory.path());
+        let n_before = intervals(&path, "driver_lists");
+        std::thread::scope(|scope| {
+            for writer in 0..4 {
+                let path = &path;
+                scope.spawn(move || {
+                    for turn in 0..5 {
+                        let change = materialized(writer * 100 + turn, 1_000);
+                        record(path, "ride_ops", "driver_lists", change).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(intervals(&path, "driver_lists"), n_before + 20);
+        let registry = Registry::load(&path, "ride_ops").unwrap();
+        assert_eq!(registry.feature_views.len(), 12);
+        assert_eq!(names(directory.path()), ["registry.db", "registry.db.lock"]);
+    }
+
+    fn intervals(path: &Path, view: &str) -> usize {
+        let registry = Registry::load(path, "ride_ops").unwrap();
+        registry.feature_view(view).unwrap().materialized.len()
+    }
+
+    #[test]
+    fn a_writer_that_takes_no_lock_is_not_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = registry_in(directory.path());
+        let n_before = intervals(&path, "driver_lists");
+        let full = fs_err::read(&path).unwrap();
+        std::thread::scope(|scope| {
+            // Feast empties the file and fills it, again and again.
+            let rewriting = scope.spawn(|| {
+                for turn in 0..200 {
+                    let mut other = full.clone();
+                    // A field that nobody knows, of another length each time.
+                    crate::features::codec::wire::put_bytes(&mut other, 999, &vec![7; turn]);
+                    fs_err::write(&path, other).unwrap();
+                }
+            });
+            let change = ViewChange::State(ViewState::Materializing);
+            record(&path, "ride_ops", "driver_lists", change).unwrap();
+            rewriting.join().unwrap();
+        });
+        record(&path, "ride_ops", "driver_lists", materialized(1, 2)).unwrap();
+        assert_eq!(intervals(&path, "driver_lists"), n_before + 1);
+        let registry = Registry::load(&path, "ride_ops").unwrap();
+        assert_eq!(registry.feature_views.len(), 12);
+    }
+
+    #[test]
+    fn a_link_stays_a_link_and_permissions_stay() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let real = directory.path().join("real");
+        fs_err::create_dir_all(&real).unwrap();
+        let path = registry_in(&real);
+        let permissions = std::fs::Permissions::from_mode(0o640);
+        fs_err::set_permissions(&path, permissions).unwrap();
+        let link = directory.path().join("registry.db");
+        fs_err::os::unix::fs::symlink(&path, &link).unwrap();
+        record(&link, "ride_ops", "driver_lists", materialized(1, 2)).unwrap();
+        assert!(fs_err::symlink_metadata(&link).unwrap().is_symlink());
+        let mode = fs_err::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o640);
+        assert_eq!(names(directory.path()), ["real", "registry.db"]);
+    }
+
+    #[test]
+    fn what_cannot_be_recorded_leaves_the_file_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = registry_in(directory.path());
+        let before = fs_err::read(&path).unwrap();
+        for view in ["nope", "fare_py"] {
+            assert!(record(&path, "ride_ops", view, materialized(1, 2)).is_err());
+        }
+        assert_eq!(fs_err::read(&path).unwrap(), before);
+    }
 }

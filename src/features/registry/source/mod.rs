@@ -3,6 +3,9 @@
 //! Not here: what is made of the objects (`read`), how the bytes of one change (`change`), when it is read again (`live`).
 
 mod file;
+pub(super) mod object;
+pub(super) mod remote;
+pub(super) mod sql;
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,8 +30,10 @@ pub enum ViewChange {
 /// Changes whenever a registry's file does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mark {
-    pub(super) modified: std::time::SystemTime,
-    pub(super) length: u64,
+    modified: std::time::SystemTime,
+    length: u64,
+    /// Another one after each rename.
+    inode: u64,
 }
 
 /// Every kind of place can do this.
@@ -60,6 +65,9 @@ impl RegistrySource {
     pub fn open(config: &Config, project: &str) -> Result<Self, Error> {
         let store: Arc<dyn Store> = match &config.place {
             Place::File(path) => Arc::new(file::open(path)),
+            Place::Object(config) => object::open(config)?,
+            Place::Sql(config) => Arc::new(sql::open(config)?),
+            Place::Remote(config) => Arc::new(remote::open(config)?),
         };
         Ok(Self {
             store,

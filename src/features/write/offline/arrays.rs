@@ -133,12 +133,16 @@ fn timestamps(
         ticks.push(match value {
             Json::Null => None,
             Json::Number(number) => {
-                let nanos = number.as_i64().map(i128::from).and_then(|n| in_unit(n, unit));
+                let nanos = number
+                    .as_i64()
+                    .map(i128::from)
+                    .and_then(|n| in_unit(n, unit));
                 Some(nanos.ok_or_else(|| wrong(format!("row {row} is {}", describe(value))))?)
             }
             Json::String(text) => {
-                let parsed = times::parse(text)
-                    .ok_or_else(|| wrong(format!("row {row} is {}, not a time", describe(value))))?;
+                let parsed = times::parse(text).ok_or_else(|| {
+                    wrong(format!("row {row} is {}, not a time", describe(value)))
+                })?;
                 if parsed.has_zone() != wants_zone {
                     let needed = if wants_zone { "needs" } else { "must not have" };
                     let problem = format!("row {row} {needed} a zone offset: {}", describe(value));
@@ -205,7 +209,9 @@ fn structs(values: &[&Json], fields: &Fields) -> Result<StructArray, ArrowError>
             Json::Null => {}
             Json::Object(object) => {
                 if let Some(name) = object.keys().find(|name| !known(name)) {
-                    return Err(wrong(format!("row {row} has the key `{name}`, the file has not")));
+                    return Err(wrong(format!(
+                        "row {row} has the key `{name}`, the file has not"
+                    )));
                 }
             }
             _ => return Err(wrong(format!("row {row} is {}", describe(value)))),

@@ -42,13 +42,19 @@ fn first_file(directory: &Path) -> Result<PathBuf, Error> {
             let what = format!("{}, a directory with directories", directory.display());
             return Err(Error::OfflineUnsupported { what });
         }
-        if path.extension().is_some_and(|extension| extension == "parquet") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "parquet")
+        {
             files.push(path);
         }
     }
-    files.into_iter().min().ok_or_else(|| Error::OfflineMissing {
-        path: directory.join("*.parquet"),
-    })
+    files
+        .into_iter()
+        .min()
+        .ok_or_else(|| Error::OfflineMissing {
+            path: directory.join("*.parquet"),
+        })
 }
 
 /// Adds rows of the file's own schema; all of them or none.
@@ -88,7 +94,11 @@ fn copy_behind(path: &Path, rows: &RecordBatch, out: &mut File) -> Result<(), Pa
 /// Compression and notes of a file, for the one that takes its place.
 fn properties_of(metadata: &ParquetMetaData) -> WriterProperties {
     let mut properties = WriterProperties::builder();
-    if let Some(column) = metadata.row_groups().first().and_then(|group| group.columns().first()) {
+    if let Some(column) = metadata
+        .row_groups()
+        .first()
+        .and_then(|group| group.columns().first())
+    {
         properties = properties.set_compression(column.compression());
     }
     if let Some(notes) = metadata.file_metadata().key_value_metadata() {

@@ -20,7 +20,10 @@ fn value_type(name: &str) -> ValueType {
 /// In an order of its own: that of maps and sets means nothing.
 fn sorted(value: Value) -> Value {
     let map = |map: Map| -> Map {
-        let mut map: Map = map.into_iter().map(|(key, value)| (key, sorted(value))).collect();
+        let mut map: Map = map
+            .into_iter()
+            .map(|(key, value)| (key, sorted(value)))
+            .collect();
         map.sort_by(|(left, _), (right, _)| left.cmp(right));
         map
     };
@@ -68,7 +71,8 @@ fn bytes(value: &Value) -> String {
 
 /// Where something else is stored than by Feast.
 fn is_stored_otherwise(wanted: ValueType, kind: &Kind) -> bool {
-    let among_nulls = matches!(kind, Kind::List(items) if matches!(**items, Kind::Float | Kind::Null));
+    let among_nulls =
+        matches!(kind, Kind::List(items) if matches!(**items, Kind::Float | Kind::Null));
     match wanted {
         // Feast stores its null timestamp for every value of a floating-point column.
         ValueType::UnixTimestamp => *kind == Kind::Float,
@@ -135,7 +139,10 @@ fn columns_become_what_feast_makes_of_them() {
             let ours = ours.map(|ours| ours.iter().map(bytes).collect::<Vec<_>>());
             let feasts = outcome.as_array().map(|feasts| {
                 let value = |hex: &Json| codec::decode(&unhex(hex.as_str().unwrap())).unwrap();
-                feasts.iter().map(|hex| bytes(&value(hex))).collect::<Vec<_>>()
+                feasts
+                    .iter()
+                    .map(|hex| bytes(&value(hex)))
+                    .collect::<Vec<_>>()
             });
             let kind = Kind::of(column);
             let is_fine = match (&ours, &feasts, &kind) {
@@ -158,7 +165,10 @@ fn columns_become_what_feast_makes_of_them() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    assert!(n_equal > 1_500 && n_refused > 1_500, "{n_equal} {n_refused}");
+    assert!(
+        n_equal > 1_000 && n_refused > 3_000,
+        "{n_equal} {n_refused}"
+    );
 }
 
 #[test]
@@ -185,7 +195,11 @@ fn bytes_and_zoned_timestamps_come_as_the_feature_server_renders_them() {
         ("2024-03-05T06:30:00+05:30", 1_709_600_400, "UTC+05:30"),
         ("2024-03-05T01:00:00Z", 1_709_600_400, "UTC"),
         ("2024-03-05T01:00:00", 1_709_600_400, ""),
-        ("2024-03-04T17:00:00-08:00[America/Los_Angeles]", 1_709_600_400, "America/Los_Angeles"),
+        (
+            "2024-03-04T17:00:00-08:00[America/Los_Angeles]",
+            1_709_600_400,
+            "America/Los_Angeles",
+        ),
     ] {
         let zone = zone.to_owned();
         let value = Value::ZonedTimestamp { seconds, zone };

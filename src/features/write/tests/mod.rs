@@ -1,7 +1,9 @@
 //! Pushes against what Feast's server stored for the same bodies.
 
 mod conversions;
+mod loading;
 mod offline;
+mod on_demand;
 mod round_trip;
 
 use std::collections::BTreeMap;
@@ -187,12 +189,13 @@ fn the_recorded_writes_leave_in_redis_what_feast_left() {
             continue;
         }
         let frame = frame(&body["df"]);
-        let rows = frame.n_rows().map_err(FeatureError::from).and_then(|n| {
-            match n {
+        let rows = frame
+            .n_rows()
+            .map_err(FeatureError::from)
+            .and_then(|n| match n {
                 0 => Ok(None),
                 _ => rows::of_view(view, &frame, rules()),
-            }
-        });
+            });
         assert_eq!(rows.is_ok(), status == 200, "{name}: {rows:?}");
         if let Ok(Some(rows)) = rows {
             write_to(&mut hashes_now, rows);
@@ -215,7 +218,10 @@ async fn what_the_recorded_server_refused_is_refused_with_a_code_of_its_own() {
     let repo = TestRepo::ride_ops();
     let store = repo.open().await;
     let codes = BTreeMap::from([
-        ("push with timestamps of mixed text formats", "frame_timestamps_mixed"),
+        (
+            "push with timestamps of mixed text formats",
+            "frame_timestamps_mixed",
+        ),
         ("push missing feature column", "frame_column_missing"),
         ("push missing created column", "frame_column_missing"),
         ("push unknown source", "push_source_unknown"),
@@ -336,7 +342,10 @@ async fn of_two_columns_with_one_name_the_later_counts() {
         .push("driver_live_push", frame, PushTarget::Online)
         .await
         .unwrap();
-    assert_eq!((written.rows, written.views), (1, vec!["driver_live".to_owned()]));
+    assert_eq!(
+        (written.rows, written.views),
+        (1, vec!["driver_live".to_owned()])
+    );
     let cells = stored(&repo, "driver_live", &driver(5)).await;
     assert_eq!(cells["speed"].1, "2.0");
 }
@@ -353,7 +362,11 @@ async fn a_column_may_have_the_name_that_it_has_in_the_source() {
     };
     for (name, value) in [("rev_raw", 12.5), ("revenue", 12.5)] {
         let written = store.write_to_online_store("store_daily", frame(&df(name)));
-        assert_eq!(written.await.unwrap().views, ["store_daily"], "{name} {value}");
+        assert_eq!(
+            written.await.unwrap().views,
+            ["store_daily"],
+            "{name} {value}"
+        );
     }
     let key = "01000000020000000800000073746f72655f6e6f030000000400000007000000";
     let cells = stored(&repo, "store_daily", key).await;
@@ -371,7 +384,10 @@ async fn a_view_without_entities_needs_no_key_column() {
         .unwrap();
     let key = "01000000020000000a0000005f5f64756d6d795f69640200000000000000";
     let cells = stored(&repo, "region_cfg", key).await;
-    assert_eq!((cells["surge_cap"].1.clone(), &cells["mode"].3), (json!("2.0"), &Json::Null));
+    assert_eq!(
+        (cells["surge_cap"].1.clone(), &cells["mode"].3),
+        (json!("2.0"), &Json::Null)
+    );
 }
 
 #[tokio::test]

@@ -38,8 +38,13 @@ async fn new_rows_stand_before_the_old_ones_in_the_files_own_types() {
     let repo = TestRepo::ride_ops();
     let store = repo.open().await;
     let before = read(&repo.path(SOURCE));
-    let written = append(&store, &zoned(1009), PushTarget::Offline).await.unwrap();
-    assert_eq!((written.rows, written.views), (1, vec!["driver_live".to_owned()]));
+    let written = append(&store, &zoned(1009), PushTarget::Offline)
+        .await
+        .unwrap();
+    assert_eq!(
+        (written.rows, written.views),
+        (1, vec!["driver_live".to_owned()])
+    );
     let after = read(&repo.path(SOURCE));
     assert_eq!(after.schema(), before.schema());
     assert_eq!(after.slice(1, before.num_rows()), before);
@@ -52,7 +57,12 @@ async fn new_rows_stand_before_the_old_ones_in_the_files_own_types() {
     assert!(!repo.path("online.db").exists());
     let names: Vec<_> = fs_err::read_dir(repo.path("data")).unwrap().collect();
     assert!(names.iter().all(|entry| {
-        !entry.as_ref().unwrap().file_name().to_string_lossy().starts_with('.')
+        !entry
+            .as_ref()
+            .unwrap()
+            .file_name()
+            .to_string_lossy()
+            .starts_with('.')
     }));
 }
 
@@ -60,7 +70,9 @@ async fn new_rows_stand_before_the_old_ones_in_the_files_own_types() {
 async fn one_push_can_go_to_both_stores() {
     let repo = TestRepo::ride_ops();
     let store = repo.open().await;
-    append(&store, &zoned(1009), PushTarget::OnlineAndOffline).await.unwrap();
+    append(&store, &zoned(1009), PushTarget::OnlineAndOffline)
+        .await
+        .unwrap();
     assert_eq!(ids(&read(&repo.path(SOURCE)))[0], 1009);
     let cells = stored(&repo, "driver_live", &driver(1009)).await;
     assert_eq!(cells["speed"].1, "71.5");
@@ -77,13 +89,18 @@ async fn what_does_not_fit_the_file_leaves_file_and_store_alone() {
         df
     };
     for (df, message) in [
-        (changed("event_ts", json!("2024-03-05T10:00:00")), "needs a zone offset"),
+        (
+            changed("event_ts", json!("2024-03-05T10:00:00")),
+            "needs a zone offset",
+        ),
         (changed("event_ts", json!("soon")), "not a time"),
         (changed("hits", json!(1.5)), "row 0 is number `1.5`"),
         (changed("hits", json!([1])), "there is a list in it"),
         (changed("extra", json!(1)), "`extra` too many"),
     ] {
-        let error = append(&store, &df, PushTarget::OnlineAndOffline).await.unwrap_err();
+        let error = append(&store, &df, PushTarget::OnlineAndOffline)
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains(message), "{error}");
     }
     let mut df = zoned(1);
@@ -122,7 +139,9 @@ async fn a_directory_of_files_takes_a_new_one() {
     fs_err::rename(&source, &first).unwrap();
     fs_err::create_dir(&source).unwrap();
     fs_err::rename(&first, source.join("0.parquet")).unwrap();
-    append(&store, &zoned(1009), PushTarget::Offline).await.unwrap();
+    append(&store, &zoned(1009), PushTarget::Offline)
+        .await
+        .unwrap();
     let mut files: Vec<_> = fs_err::read_dir(&source)
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -138,6 +157,8 @@ async fn a_missing_file_is_told() {
     let repo = TestRepo::ride_ops();
     let store = repo.open().await;
     fs_err::remove_file(repo.path(SOURCE)).unwrap();
-    let error = append(&store, &zoned(1), PushTarget::Offline).await.unwrap_err();
+    let error = append(&store, &zoned(1), PushTarget::Offline)
+        .await
+        .unwrap_err();
     assert_eq!(error.code(), "feature_source_missing");
 }

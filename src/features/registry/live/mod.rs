@@ -4,6 +4,9 @@
 //! snapshot that is there, and is told by `status` until one succeeds.
 //! Not here: where registries lie (`source`), what is compiled from one (`plan`).
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 

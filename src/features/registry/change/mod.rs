@@ -8,13 +8,18 @@
 //! * the registry gets a new `version_id` and `last_updated`.
 //! Fields that occur more than once where one is expected are merged, as protobuf readers do.
 
+mod fields;
+#[cfg(test)]
+mod tests;
+
 use uuid::Uuid;
 
+use self::fields::{Field, Fields};
 use super::Error;
 use super::objects::text_at;
 use super::source::ViewChange;
 use crate::features::codec::wire::{
-    Content, Reader, WireError, put_bytes, put_message, put_tag, put_varint,
+    Content, WireError, put_bytes, put_message, put_tag, put_varint,
 };
 use crate::features::definitions::ViewState;
 use crate::types::timestamp::Timestamp;
@@ -72,11 +77,7 @@ pub(super) fn in_registry(
         });
     };
     let number = fields.0[at].number;
-    let changed = in_view(fields.0[at].bytes(), change, now).map_err(|source| Error::Object {
-        kind: "feature view",
-        name: view.to_owned(),
-        reason: source.to_string(),
-    })?;
+    let changed = in_object(fields.0[at].bytes(), view, change, now)?;
     let mut changed_field = Vec::with_capacity(changed.len() + 8);
     put_bytes(&mut changed_field, number, &changed);
 
@@ -113,12 +114,21 @@ pub(super) fn in_registry(
     Ok(edited.join())
 }
 
-/// The bytes of a feature view or stream feature view, changed.
-pub(super) fn in_view(
+/// The bytes of a feature view or stream feature view, changed. `view` names it in errors.
+pub(super) fn in_object(
     bytes: &[u8],
+    view: &str,
     change: ViewChange,
     now: Timestamp,
-) -> Result<Vec<u8>, WireError> {
+) -> Result<Vec<u8>, Error> {
+    in_view(bytes, change, now).map_err(|source| Error::Object {
+        kind: "feature view",
+        name: view.to_owned(),
+        reason: source.to_string(),
+    })
+}
+
+fn in_view(bytes: &[u8], change: ViewChange, now: Timestamp) -> Result<Vec<u8>, WireError> {
     let mut fields = Fields::split(bytes)?;
     // Several metas count as one whose bytes follow each other.
     let mut meta = Vec::new();
@@ -157,93 +167,16 @@ fn in_meta(bytes: &[u8], change: ViewChange, now: Timestamp) -> Result<Vec<u8>, 
 }
 
 fn put_timestamp(out: &mut Vec<u8>, field: u32, timestamp: Timestamp) {
-    let nanos = timestamp.as_micros().rem_euclid(1_000_000) * 1_000;
-    put_message(out, field, |out| {
-        for (field, number) in [(1, timestamp.as_seconds()), (2, nanos)] {
-            if number != 0 {
-                put_tag(out, field, 0);
-                put_varint(out, number as u64);
-            }
+    put_message(out, field, |out| put_moment(out, timestamp));
+}
+
+/// The content of a `google.protobuf.Timestamp`.
+pub(super) fn put_moment(out: &mut Vec<u8>, moment: Timestamp) {
+    let nanos = moment.as_micros().rem_euclid(1_000_000) * 1_000;
+    for (field, number) in [(1, moment.as_seconds()), (2, nanos)] {
+        if number != 0 {
+            put_tag(out, field, 0);
+            put_varint(out, number as u64);
         }
-    });
-}
-
-/// A message as its fields stand on the wire.
-struct Fields<'a>(Vec<Field<'a>>);
-
-#[derive(Clone, Copy)]
-struct Field<'a> {
-    number: u32,
-    /// Tag, length and content.
-    whole: &'a [u8],
-    content: Content<'a>,
-}
-
-impl<'a> Field<'a> {
-    /// The content of a message, text or bytes; nothing for a number.
-    fn bytes(&self) -> &'a [u8] {
-        self.content.bytes(self.number).unwrap_or_default()
-    }
-}
-
-impl<'a> Fields<'a> {
-    fn split(bytes: &'a [u8]) -> Result<Self, WireError> {
-        let mut reader = Reader::new(bytes);
-        let mut fields = Vec::new();
-        loop {
-            let before = reader.rest();
-            let Some((number, content)) = reader.field()? else {
-                return Ok(Self(fields));
-            };
-            let whole = &before[..before.len() - reader.rest().len()];
-            fields.push(Field {
-                number,
-                whole,
-                content,
-            });
-        }
-    }
-
-    fn position(&self, number: u32, is_it: impl Fn(&[u8]) -> bool) -> Option<usize> {
-        let mut fields = self.0.iter();
-        fields.position(|field| field.number == number && is_it(field.bytes()))
-    }
-
-    /// `whole` stands in place of the first field of this number and all others of it go; empty removes the field.
-    fn set(&mut self, number: u32, whole: &'a [u8]) {
-        let at = self.0.iter().position(|field| field.number == number);
-        self.0.retain(|field| field.number != number);
-        let at = at.unwrap_or_else(|| self.end_of(number));
-        self.insert(at, number, whole);
-    }
-
-    /// `whole` comes behind the last field of this number.
-    fn append(&mut self, number: u32, whole: &'a [u8]) {
-        let last = self.0.iter().rposition(|field| field.number == number);
-        let at = last.map_or_else(|| self.end_of(number), |last| last + 1);
-        self.insert(at, number, whole);
-    }
-
-    fn insert(&mut self, at: usize, number: u32, whole: &'a [u8]) {
-        let content = Content::Bytes(&[]);
-        self.0.insert(
-            at,
-            Field {
-                number,
-                whole,
-                content,
-            },
-        );
-    }
-
-    /// Where a field of this number would stand among fields in order.
-    fn end_of(&self, number: u32) -> usize {
-        let before = self.0.iter().rposition(|field| field.number <= number);
-        before.map_or(0, |before| before + 1)
-    }
-
-    fn join(&self) -> Vec<u8> {
-        let parts: Vec<&[u8]> = self.0.iter().map(|field| field.whole).collect();
-        parts.concat()
     }
 }
