@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use super::failure::Refusal;
 use super::schema::{self, Field};
-use super::{answered, body, feature_store, json, pending};
+use super::{answered, body, feature_store, json};
 use crate::error::Failure;
 use crate::features::FeatureStore;
 use crate::features::definitions::ViewState;
@@ -157,7 +157,17 @@ fn taken(views: Vec<String>) -> Refusal {
 
 impl Run {
     async fn run(&self) -> Result<(), Refusal> {
-        pending::materialize(&self.store, Some(&self.views), self.start, self.end).await
+        let (views, end) = (Some(self.views.as_slice()), self.end);
+        let store = &self.store;
+        match self.start {
+            Some(start) => store.materialize(views, start, end, &mut |_| {}).await?,
+            None => {
+                store
+                    .materialize_incremental(views, end, &mut |_| {})
+                    .await?
+            }
+        };
+        Ok(())
     }
 
     /// Those of the views that the registry says are being materialized.

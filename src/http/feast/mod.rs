@@ -10,7 +10,6 @@ mod failure;
 mod materialize;
 mod online;
 mod openapi;
-mod pending;
 mod request;
 mod schema;
 mod text;

@@ -232,22 +232,25 @@ mod tests {
 
     #[test]
     fn a_named_service_comes_before_features() {
-        let parse = |body| {
-            serde_json::from_str::<OnlineRequest<'_>>(body)
-                .unwrap()
-                .selection()
+        let selection = |body| {
+            let request = serde_json::from_str::<OnlineRequest<'_>>(body);
+            request.unwrap().selection()
         };
         let named = r#"{"entities": {}, "feature_service": "s", "features": ["v:f"]}"#;
-        assert_eq!(wanted(parse(named)).unwrap(), Wanted::Service("s".into()));
+        let service = wanted(selection(named).unwrap());
+        assert_eq!(service.unwrap(), Wanted::Service("s".into()));
         for unnamed in [
             r#"{"entities": {}, "feature_service": null, "features": ["v:f"]}"#,
             r#"{"entities": {}, "feature_service": "", "features": ["v:f"]}"#,
         ] {
-            assert_eq!(parse(unnamed), r#"["v:f"]"#);
+            assert_eq!(selection(unnamed), Some(r#"["v:f"]"#));
         }
+        assert_eq!(selection(r#"{"entities": {}}"#), Some("[]"));
+        // What one of them is written as is not the other.
+        assert_eq!(selection(r#"{"entities": {}, "features": "s"}"#), None);
         assert_eq!(
-            wanted(parse(r#"{"entities": {}}"#)).unwrap(),
-            Wanted::Features(vec![])
+            selection(r#"{"entities": {}, "feature_service": ["v:f"]}"#),
+            None
         );
     }
 }

@@ -53,11 +53,7 @@ async fn answer_push(api: &Api, request: Request) -> Result<Response<Body>, Refu
     };
     let source = &request.push_source_name;
     if !feeds_a_view(&store.registry(), source) {
-        return Err(Refusal::Feast {
-            status: 422,
-            class: "PushSourceNotFoundException",
-            message: format!("Unable to find push source '{source}'."),
-        });
+        return Err(Refusal::unknown_push_source(source));
     }
     let (store, source) = (Arc::clone(store), source.clone());
     let written = async move { store.push(&source, frame, to).await };
