@@ -96,7 +96,8 @@ def terrarium(binary, audit_directory, environment=None):
     """`terrarium serve` in the current directory, with its audit trail in a directory of the caller's."""
 
     def settings(address):
-        own = {"TERRARIUM__HTTP__LISTEN": address, "TERRARIUM__AUDIT__FILE__DIRECTORY": str(audit_directory)}
+        own = {"TERRARIUM__HTTP__LISTEN": address, "TERRARIUM__HTTP__GRPC_LISTEN": "",
+               "TERRARIUM__AUDIT__FILE__DIRECTORY": str(audit_directory)}
         return own | (environment or {})
 
     return Server("terrarium", lambda address: [binary, "serve"], "/readyz", settings)

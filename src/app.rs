@@ -1,6 +1,6 @@
 //! Wiring only: configuration to backends to predictor to servers; the order of start and stop.
 //!
-//! Start: features, ONNX Runtime, audit log, socket, then the models; what is missing before the socket is bound ends
+//! Start: features, ONNX Runtime, audit log, sockets, then the models; what is missing before the sockets are bound ends
 //! the process, a model that does not load stops only itself.
 //! Stop: not ready, stop accepting, finish what is in flight, close the audit log.
 
@@ -17,6 +17,7 @@ use crate::error::{Failure, with_causes};
 use crate::features::registry::RegistryChanges;
 use crate::features::repo::Repo;
 use crate::features::{self, FeatureStore};
+use crate::grpc;
 use crate::http::{self, Api};
 use crate::inference::Runtime;
 use crate::models::registry::ModelRegistry;
@@ -31,6 +32,7 @@ pub struct App {
     shutdown: Shutdown,
     drain_timeout: Duration,
     address: Option<SocketAddr>,
+    grpc_address: Option<SocketAddr>,
 }
 
 impl App {
@@ -49,18 +51,24 @@ impl App {
         shutdown: &Shutdown,
     ) -> Result<Self> {
         let parts = Parts::open(&config, environment).await?;
-        let listener = TcpListener::bind(config.http.listen)
-            .await
-            .with_context(|| format!("cannot listen on {} (`http.listen`)", config.http.listen))?;
-        let address = listener.local_addr().context("the socket has no address")?;
+        let (listener, address) = bind(config.http.listen, "http.listen").await?;
+        let grpc = match config.http.grpc_listen {
+            Some(address) => Some(bind(address, "http.grpc_listen").await?),
+            None => None,
+        };
         let (api, loader) = parts.assemble(&config, shutdown.clone())?;
-        let app = Self::of(api, Some(address));
+        let mut app = Self::of(api, Some(address));
         if let Some(features) = &app.api.features {
             features.watch(shutdown, app.api.metrics.feature_registry());
         }
         let changes = app.api.features.as_ref().map(|store| store.subscribe());
         app.spawn_server(listener);
         tracing::info!("listening on http://{address} (Swagger UI at http://{address}/docs)");
+        if let Some((listener, address)) = grpc {
+            app.spawn_grpc(listener);
+            app.grpc_address = Some(address);
+            tracing::info!("gRPC listening on {address}");
+        }
         loader.load(&config).await?;
         let readiness = app.api.predictor.models().readiness();
         tracing::info!(
@@ -81,6 +89,7 @@ impl App {
             shutdown,
             drain_timeout,
             address,
+            grpc_address: None,
         }
     }
 
@@ -88,6 +97,16 @@ impl App {
         let router = http::router(Arc::clone(&self.api));
         let server = http::serve(listener, router, self.shutdown.clone());
         self.shutdown.spawn("http", server);
+    }
+
+    fn spawn_grpc(&self, listener: TcpListener) {
+        let api = grpc::Api {
+            features: self.api.features.clone(),
+            max_message: self.api.config.max_body.as_usize(),
+            request_timeout: self.api.config.request_timeout,
+            shutdown: self.shutdown.clone(),
+        };
+        self.shutdown.spawn("grpc", grpc::serve(listener, Arc::new(api)));
     }
 
     pub fn api(&self) -> &Arc<Api> {
@@ -99,6 +118,11 @@ impl App {
         self.address
     }
 
+    /// The address that gRPC listens on.
+    pub fn grpc_address(&self) -> Option<SocketAddr> {
+        self.grpc_address
+    }
+
     /// Stops in order; requests in flight have `http.drain_timeout` to finish.
     pub async fn stop(self) {
         self.shutdown.stop();
@@ -107,6 +131,15 @@ impl App {
         }
         tracing::info!("stopped");
     }
+}
+
+/// A socket, and the address that it really has.
+async fn bind(address: SocketAddr, option: &str) -> Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address} (`{option}`)"))?;
+    let address = listener.local_addr().context("the socket has no address")?;
+    Ok((listener, address))
 }
 
 /// What the predictor is made of, opened.

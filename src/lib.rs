@@ -30,7 +30,7 @@
 //! | layer | modules | may use |
 //! |---|---|---|
 //! | 5 wiring | `cli` `app` `config` | all below |
-//! | 4 surfaces | `http` | 3; of 2 only the public face; 1 |
+//! | 4 surfaces | `http` `grpc` | 3; of 2 only the public face; 1 |
 //! | 3 use cases | `predict` | 2, never a backend file; 1 |
 //! | 2 capabilities | `features` `models` `inference` `audit` | 1; sideways only `models` on `inference` |
 //! | 1 foundation | `types` `error` `telemetry` `shutdown` | each other, without cycles |
@@ -43,6 +43,7 @@ pub mod cli;
 pub mod config;
 pub mod error;
 pub mod features;
+pub mod grpc;
 pub mod http;
 pub mod inference;
 pub mod models;

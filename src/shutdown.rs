@@ -43,6 +43,22 @@ impl Shutdown {
             .spawn(future.instrument(tracing::debug_span!("task", name)));
     }
 
+    /// Runs a task that `drain` waits for and waits for its result; `None` if it panicked.
+    ///
+    /// Cancel safety: the task goes on to its end even if the caller leaves; its result is then dropped.
+    pub async fn finish<T, F>(&self, name: &'static str, future: F) -> Option<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        self.spawn(name, async move {
+            // Nobody may be waiting any more.
+            let _ = sender.send(future.await);
+        });
+        receiver.await.ok()
+    }
+
     /// Runs a task that nobody waits for: it ends with the process.
     pub fn spawn_untracked<F>(&self, name: &'static str, future: F)
     where

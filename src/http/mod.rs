@@ -50,6 +50,10 @@ pub struct Config {
     /// Address and port to listen on.
     #[schemars(with = "String", extend("format" = "socket-address"))]
     pub listen: SocketAddr,
+    /// Address and port of the gRPC services; an empty text for none. Its messages have the limits of HTTP bodies.
+    #[serde(with = "optional_address")]
+    #[schemars(with = "String", extend("format" = "socket-address"))]
+    pub grpc_listen: Option<SocketAddr>,
     /// Largest request body.
     pub max_body: ByteSize,
     /// Most rows in one predict call.
@@ -68,11 +72,40 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            grpc_listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 8081))),
             max_body: ByteSize::from_mebibytes(16),
             max_rows: const { NonZeroUsize::new(100_000).unwrap() },
             request_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(30),
         }
+    }
+}
+
+/// An address, or an empty text where there is none.
+mod optional_address {
+    use std::net::SocketAddr;
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        address: &Option<SocketAddr>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match address {
+            Some(address) => serializer.collect_str(address),
+            None => serializer.serialize_str(""),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<SocketAddr>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        text.parse().map(Some).map_err(D::Error::custom)
     }
 }
 

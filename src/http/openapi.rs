@@ -60,6 +60,9 @@ pub(super) async fn swagger_ui(Path(file): Path<String>) -> Response<Body> {
 fn of(api: &Api) -> Value {
     let mut paths = general_paths();
     let mut schemas = general_schemas();
+    if api.features.is_some() {
+        paths.extend(super::feast::openapi_paths());
+    }
     for status in api.predictor.models().models() {
         let Some(model) = status.served() else {
             continue;

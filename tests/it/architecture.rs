@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Module, layer. A module may use lower layers; sideways only what `SIDEWAYS` lists.
-const LAYERS: [(&str, u8); 15] = [
+const LAYERS: [(&str, u8); 16] = [
     ("main", 5),
     ("cli", 5),
     ("app", 5),
     ("config", 5),
     ("http", 4),
+    ("grpc", 4),
     ("predict", 3),
     ("tasks", 3),
     ("features", 2),

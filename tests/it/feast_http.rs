@@ -12,7 +12,7 @@ use crate::support::Server;
 const YAML: &str = "project: ride_ops\nregistry: registry.db\nonline_store:\n  path: online.db\n";
 
 /// A server over a copy of the recorded repository and store.
-async fn ride_ops(settings: &[&str]) -> (tempfile::TempDir, Server) {
+pub(crate) async fn ride_ops(settings: &[&str]) -> (tempfile::TempDir, Server) {
     let repo = repo(YAML);
     std::fs::copy(
         fixture("online_store.sqlite.db"),

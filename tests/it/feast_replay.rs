@@ -14,7 +14,12 @@ use serde_json::value::RawValue;
 use crate::support::{Server, root};
 
 /// SQL in place of the on-demand views' Python.
-pub(crate) const ON_DEMAND: [&str; 0] = [];
+const ON_DEMAND: [&str; 4] = [
+    "features.on_demand.fare_py.sql=SELECT f64 * distance_km + pax AS fare, concat(coalesce(label, 'None'), ':', pax) AS tag FROM input",
+    "features.on_demand.isum_single.sql=SELECT i64 + i32 AS i_sum FROM input",
+    "features.on_demand.half_pd.sql=SELECT f64 / 2 + distance_km AS half FROM input",
+    "features.on_demand.rev_written.sql=SELECT CASE WHEN visitors <> 0 THEN revenue / visitors END AS rev_per_visit FROM input",
+];
 
 #[derive(Deserialize)]
 struct Recording {

@@ -10,6 +10,7 @@ mod architecture;
 mod audit;
 mod cli;
 mod docs;
+mod feast_grpc;
 mod feast_http;
 mod feast_replay;
 mod predict;

@@ -195,7 +195,12 @@ async fn models_without_features_are_served_without_a_feature_repository() {
     // A repository that was asked for must be there.
     let repo = format!("features.repo={}", empty.path().display());
     let environment = terrarium::config::Environment::default();
-    let settings = [models.clone(), repo, "http.listen=127.0.0.1:0".to_owned()];
+    let settings = [
+        models.clone(),
+        repo,
+        "http.listen=127.0.0.1:0".to_owned(),
+        "http.grpc_listen=".to_owned(),
+    ];
     let config = crate::support::config(&environment, &settings);
     let shutdown = terrarium::shutdown::Shutdown::new();
     let error = terrarium::app::App::serve(config, &environment, &shutdown)

@@ -103,6 +103,7 @@ pub(crate) struct Server {
     app: Option<App>,
     shutdown: Shutdown,
     address: std::net::SocketAddr,
+    grpc_address: std::net::SocketAddr,
     audit: TempDir,
     client: Client<HttpConnector, Full<Bytes>>,
 }
@@ -144,17 +145,20 @@ impl Server {
             .map(|setting| (*setting).to_owned())
             .collect();
         all.push("http.listen=127.0.0.1:0".to_owned());
+        all.push("http.grpc_listen=127.0.0.1:0".to_owned());
         all.push(format!("audit.file.directory={}", audit.path().display()));
         let environment = Environment::default();
         let config = config(&environment, &all);
         let shutdown = Shutdown::new();
         let app = App::serve(config, &environment, &shutdown).await.unwrap();
         let address = app.address().unwrap();
+        let grpc_address = app.grpc_address().unwrap();
         let client = Client::builder(TokioExecutor::new()).build_http();
         Self {
             app: Some(app),
             shutdown,
             address,
+            grpc_address,
             audit,
             client,
         }
@@ -162,6 +166,10 @@ impl Server {
 
     pub(crate) fn address(&self) -> std::net::SocketAddr {
         self.address
+    }
+
+    pub(crate) fn grpc_address(&self) -> std::net::SocketAddr {
+        self.grpc_address
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

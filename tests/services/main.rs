@@ -12,6 +12,9 @@
 
 mod database;
 mod demo;
+mod feast_http;
+#[path = "../it/feast_replay.rs"]
+mod feast_replay;
 mod outage;
 mod predict;
 mod proxy;

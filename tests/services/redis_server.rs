@@ -75,7 +75,7 @@ impl RedisServer {
         assert!(kill.status().unwrap().success());
     }
 
-    fn connection(&self) -> redis::RedisResult<redis::Connection> {
+    pub(crate) fn connection(&self) -> redis::RedisResult<redis::Connection> {
         redis::Client::open(format!("redis://{}", self.address()))?.get_connection()
     }
 

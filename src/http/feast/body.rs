@@ -40,3 +40,12 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(
         serde_json::from_slice(rewritten).map_err(|error| Refusal::text(error.to_string()))
     })
 }
+
+/// The same for a body of which every field counts, also one that may be left out elsewhere.
+pub(super) fn checked<T: serde::de::DeserializeOwned>(
+    bytes: &[u8],
+    fields: &[Field],
+) -> Result<T, Refusal> {
+    let body = schema::check(bytes, fields)?;
+    serde_json::from_value(body).map_err(|error| Refusal::text(error.to_string()))
+}

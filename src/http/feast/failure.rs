@@ -13,6 +13,7 @@ use crate::error::{ErrorClass, Failure, with_causes};
 use crate::features;
 use crate::features::online;
 use crate::features::retrieve;
+use crate::features::write;
 use crate::http;
 
 /// Why a request of Feast's API was not answered as asked.
@@ -70,6 +71,12 @@ impl From<features::Error> for Refusal {
         use features::Error as E;
         match &error {
             E::UnknownFeatureView { view, project, .. } => Self::unknown_view(view, project),
+            E::Materialize(features::MaterializeError::UnknownView { view, project, .. }) => {
+                Self::unknown_view(view, project)
+            }
+            E::Write(write::Error::UnknownPushSource { source_name, .. }) => {
+                Self::unknown_push_source(source_name)
+            }
             E::UnknownFeatureService {
                 service, project, ..
             } => Self::Feast {
@@ -122,6 +129,14 @@ impl Refusal {
             status: 404,
             class: "FeatureViewNotFoundException",
             message: format!("Feature view {view} does not exist in project {project}"),
+        }
+    }
+
+    pub(super) fn unknown_push_source(source: &str) -> Self {
+        Self::Feast {
+            status: 422,
+            class: "PushSourceNotFoundException",
+            message: format!("Unable to find push source '{source}'."),
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::Response;
+use axum::http::{Response, StatusCode};
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
@@ -17,9 +17,11 @@ use tokio::sync::oneshot;
 
 use super::failure::Refusal;
 use super::schema::{self, Field};
-use super::{answered, body, features, json, pending};
+use super::{answered, body, feature_store, json};
+use crate::error::Failure;
 use crate::features::FeatureStore;
 use crate::features::definitions::ViewState;
+use crate::features::registry::source::ViewChange;
 use crate::http::Api;
 use crate::types::deadline::Deadline;
 use crate::types::timestamp::Timestamp;
@@ -75,14 +77,14 @@ async fn answer(
     fields: &[Field],
     range: fn(&MaterializeRequest) -> Result<Range, Refusal>,
 ) -> Result<Response<Body>, Refusal> {
-    let store = features(api)?;
+    let store = feature_store(api)?;
     let is_async = schema::query_flag(request.uri().query(), "async")?;
     let force = schema::query_flag(request.uri().query(), "force")?;
     let deadline = Deadline::after(api.config.request_timeout);
     let (parts, body) = request.into_parts();
     let limit = api.config.max_body.as_usize();
     let bytes = body::read(&parts.headers, body, limit, deadline).await?;
-    let body: MaterializeRequest = body::parse(&bytes, fields, &mut Vec::new())?;
+    let body: MaterializeRequest = body::checked(&bytes, fields)?;
     let views = views(store, &body)?;
     let (start, end) = range(&body)?;
     let run = Run {
@@ -92,26 +94,20 @@ async fn answer(
         end,
     };
     if is_async {
-        return background(api, run, force);
+        return background(api, run, force).await;
     }
-    let (sender, receiver) = oneshot::channel();
-    api.shutdown.spawn("materialize", async move {
-        // Nobody may be waiting any more.
-        let _ = sender.send(run.run().await);
-    });
-    let outcome = receiver.await;
-    outcome.map_err(|_| Refusal::text("the materialization panicked; the log says more"))??;
+    let outcome = api
+        .shutdown
+        .finish("materialize", async move { run.run().await });
+    let outcome = outcome.await;
+    outcome.ok_or_else(|| Refusal::text("the materialization panicked; the log says more"))??;
     Ok(json(b"null".to_vec()))
 }
 
-fn background(api: &Arc<Api>, run: Run, force: bool) -> Result<Response<Body>, Refusal> {
-    let registry = run.store.registry();
-    let is_marked = |name: &&String| {
-        let view = registry.feature_view(name);
-        view.is_some_and(|view| view.state == ViewState::Materializing)
-    };
+async fn background(api: &Arc<Api>, run: Run, force: bool) -> Result<Response<Body>, Refusal> {
+    let marked = run.marked();
     let conflicting: Vec<String> = api.materializing.with(|running| {
-        let is_taken = |name: &&String| running.contains(*name) || is_marked(name);
+        let is_taken = |name: &&String| running.contains(*name) || marked.contains(*name);
         let conflicting: Vec<String> = run.views.iter().filter(is_taken).cloned().collect();
         if conflicting.is_empty() || force {
             running.extend(run.views.iter().cloned());
@@ -120,35 +116,89 @@ fn background(api: &Arc<Api>, run: Run, force: bool) -> Result<Response<Body>, R
         conflicting
     });
     if !conflicting.is_empty() {
-        let names: Vec<String> = conflicting.iter().map(|name| format!("'{name}'")).collect();
-        return Err(Refusal::Json {
-            status: 409,
-            body: json!({
-                "error": format!(
-                    "Cannot start async materialization — the following feature views are already in MATERIALIZING state: [{}]. Use ?force=true to override.",
-                    names.join(", ")
-                ),
-                "feature_views": conflicting,
-            }),
-        });
+        return Err(taken(conflicting));
     }
     let answer = json!({ "status": "accepted", "feature_views": run.views }).to_string();
+    let (sender, marked) = oneshot::channel();
     let shared = Arc::clone(api);
     api.shutdown.spawn("materialize", async move {
-        let outcome = run.run().await;
-        shared.materializing.with(|running| running.retain(|name| !run.views.contains(name)));
-        if let Err(refusal) = outcome {
+        let outcome = run.mark(ViewState::Materializing).await;
+        let is_marked = outcome.is_ok();
+        // A caller that has left is not told.
+        let _ = sender.send(outcome);
+        if is_marked && let Err(refusal) = run.run().await {
             tracing::error!(views = ?run.views, ?refusal, "a materialization in the background failed");
+            run.unmark().await;
         }
+        let ended = |running: &mut HashSet<String>| running.retain(|name| !run.views.contains(name));
+        shared.materializing.with(ended);
     });
+    // What follows this answer must find the views marked.
+    let marked = marked.await;
+    marked.map_err(|_| Refusal::text("the materialization panicked; the log says more"))??;
     let mut response = json(answer.into_bytes());
-    *response.status_mut() = axum::http::StatusCode::ACCEPTED;
+    *response.status_mut() = StatusCode::ACCEPTED;
     Ok(response)
+}
+
+fn taken(views: Vec<String>) -> Refusal {
+    let names: Vec<String> = views.iter().map(|name| format!("'{name}'")).collect();
+    Refusal::Json {
+        status: 409,
+        body: json!({
+            "error": format!(
+                "Cannot start async materialization — the following feature views are already in MATERIALIZING state: [{}]. Use ?force=true to override.",
+                names.join(", ")
+            ),
+            "feature_views": views,
+        }),
+    }
 }
 
 impl Run {
     async fn run(&self) -> Result<(), Refusal> {
-        pending::materialize(&self.store, Some(&self.views), self.start, self.end).await
+        let (views, end) = (Some(self.views.as_slice()), self.end);
+        let store = &self.store;
+        match self.start {
+            Some(start) => store.materialize(views, start, end, &mut |_| {}).await?,
+            None => {
+                store
+                    .materialize_incremental(views, end, &mut |_| {})
+                    .await?
+            }
+        };
+        Ok(())
+    }
+
+    /// Those of the views that the registry says are being materialized.
+    fn marked(&self) -> Vec<String> {
+        let registry = self.store.registry();
+        let is_marked = |name: &&String| {
+            let view = registry.feature_view(name);
+            view.is_some_and(|view| view.state == ViewState::Materializing)
+        };
+        self.views.iter().filter(is_marked).cloned().collect()
+    }
+
+    /// Writes a state into the registry, as Feast does before it answers.
+    async fn mark(&self, state: ViewState) -> Result<(), Refusal> {
+        let registry = self.store.registry();
+        for name in &self.views {
+            if registry.feature_view(name).is_some() {
+                self.store.record(name, ViewChange::State(state)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// After a failure, as Feast: what is not done is no longer said to run.
+    async fn unmark(&self) {
+        for name in self.marked() {
+            let state = ViewChange::State(ViewState::Generated);
+            if let Err(error) = self.store.record(&name, state).await {
+                tracing::error!(view = name, code = error.code(), %error, "the view stays MATERIALIZING");
+            }
+        }
     }
 }
 

@@ -9,7 +9,7 @@ mod documents;
 mod failure;
 mod materialize;
 mod online;
-mod pending;
+mod openapi;
 mod request;
 mod schema;
 mod text;
@@ -26,6 +26,7 @@ use axum::routing::{get, post};
 
 use self::failure::Refusal;
 pub use self::materialize::Running;
+pub(super) use self::openapi::paths as openapi_paths;
 use super::Api;
 use crate::features::FeatureStore;
 
@@ -107,7 +108,7 @@ fn empty(status: StatusCode) -> Response<Body> {
 }
 
 /// The feature store, which a server without a feature repository has not.
-fn features(api: &Api) -> Result<&Arc<FeatureStore>, Refusal> {
+fn feature_store(api: &Api) -> Result<&Arc<FeatureStore>, Refusal> {
     api.features.as_ref().ok_or_else(|| Refusal::Text {
         status: 503,
         message: "this server has no feature repository (set `features.repo`)".to_owned(),

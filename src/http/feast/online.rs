@@ -8,7 +8,7 @@ use axum::http::Response;
 
 use super::failure::Refusal;
 use super::request::{OnlineRequest, wanted};
-use super::{answer, answered, body, features, json, schema};
+use super::{answer, answered, body, feature_store, json, schema};
 use crate::error::Failure;
 use crate::features::InvalidValues;
 use crate::features::retrieve::Answer;
@@ -28,13 +28,13 @@ pub(super) async fn get_online_features(
 
 async fn answer(api: &Api, request: Request) -> Result<Response<Body>, Refusal> {
     let deadline = Deadline::after(api.config.request_timeout);
-    let store = features(api)?;
+    let store = feature_store(api)?;
     let (parts, body) = request.into_parts();
     let limit = api.config.max_body.as_usize();
     let bytes = body::read(&parts.headers, body, limit, deadline).await?;
     let mut rewritten = Vec::new();
     let request: OnlineRequest<'_> = body::parse(&bytes, schema::ONLINE, &mut rewritten)?;
-    let selection = request.selection();
+    let selection = request.selection().ok_or_else(|| mistaken(&bytes))?;
     let retrieval = store.retrieval(selection, request.naming(), || {
         wanted(selection).map_err(|_| mistaken(&bytes))
     })?;

@@ -28,13 +28,15 @@ impl<'a> OnlineRequest<'a> {
         &self.entities.0
     }
 
-    /// How the request wrote its selection: a JSON string is a feature service, a list are features.
-    pub(super) fn selection(&self) -> &'a str {
+    /// How the request wrote its selection: a JSON string is a feature service, a list are features. `None` where either is
+    /// something else.
+    pub(super) fn selection(&self) -> Option<&'a str> {
         let named = self.feature_service.map(RawValue::get);
-        match named.filter(|service| *service != "\"\"") {
-            Some(service) => service,
-            None => self.features.map_or("[]", RawValue::get),
+        if let Some(service) = named.filter(|service| *service != "\"\"") {
+            return service.starts_with('"').then_some(service);
         }
+        let features = self.features.map_or("[]", RawValue::get);
+        features.starts_with('[').then_some(features)
     }
 
     pub(super) fn naming(&self) -> Naming {
@@ -223,29 +225,32 @@ mod tests {
         );
         assert_eq!(values[8], Given::List(vec![Given::Int(1)]));
         assert_eq!(values[9], Given::Object("{\"k\":1}".into()));
-        assert_eq!(request.selection(), r#"["v:f"]"#);
+        assert_eq!(request.selection(), Some(r#"["v:f"]"#));
         let features = Wanted::Features(vec!["v:f".into()]);
-        assert_eq!(wanted(request.selection()).unwrap(), features);
+        assert_eq!(wanted(request.selection().unwrap()).unwrap(), features);
     }
 
     #[test]
     fn a_named_service_comes_before_features() {
-        let parse = |body| {
-            serde_json::from_str::<OnlineRequest<'_>>(body)
-                .unwrap()
-                .selection()
+        let selection = |body| {
+            let request = serde_json::from_str::<OnlineRequest<'_>>(body);
+            request.unwrap().selection()
         };
         let named = r#"{"entities": {}, "feature_service": "s", "features": ["v:f"]}"#;
-        assert_eq!(wanted(parse(named)).unwrap(), Wanted::Service("s".into()));
+        let service = wanted(selection(named).unwrap());
+        assert_eq!(service.unwrap(), Wanted::Service("s".into()));
         for unnamed in [
             r#"{"entities": {}, "feature_service": null, "features": ["v:f"]}"#,
             r#"{"entities": {}, "feature_service": "", "features": ["v:f"]}"#,
         ] {
-            assert_eq!(parse(unnamed), r#"["v:f"]"#);
+            assert_eq!(selection(unnamed), Some(r#"["v:f"]"#));
         }
+        assert_eq!(selection(r#"{"entities": {}}"#), Some("[]"));
+        // What one of them is written as is not the other.
+        assert_eq!(selection(r#"{"entities": {}, "features": "s"}"#), None);
         assert_eq!(
-            wanted(parse(r#"{"entities": {}}"#)).unwrap(),
-            Wanted::Features(vec![])
+            selection(r#"{"entities": {}, "feature_service": ["v:f"]}"#),
+            None
         );
     }
 }

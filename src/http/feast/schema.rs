@@ -338,10 +338,19 @@ fn invalid_json(bytes: &[u8], error: &serde_json::Error) -> Value {
     } else {
         "Expecting value"
     };
-    let at = if is_at_end { bytes.len() } else { at };
+    let at = match is_at_end {
+        true => bytes.len(),
+        // Python points at the beginning of a word that is none of JSON's.
+        false => word_start(bytes, at),
+    };
     let n_characters = String::from_utf8_lossy(&bytes[..at]).chars().count();
     json!({ "type": "json_invalid", "loc": ["body", n_characters], "msg": "JSON decode error", "input": {},
         "ctx": { "error": message } })
+}
+
+fn word_start(bytes: &[u8], at: usize) -> usize {
+    let before = bytes[..at].iter().rev();
+    at - before.take_while(|byte| byte.is_ascii_alphabetic()).count()
 }
 
 #[cfg(test)]

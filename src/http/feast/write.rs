@@ -10,8 +10,10 @@ use serde_json::{Map, Value};
 
 use super::failure::Refusal;
 use super::schema::{self, Field};
-use super::{answered, body, empty, features, json, pending};
+use super::{answered, body, empty, feature_store, json};
+use crate::features;
 use crate::features::registry::Registry;
+use crate::features::write::{Frame, PushTarget};
 use crate::http::Api;
 use crate::types::deadline::Deadline;
 
@@ -40,10 +42,10 @@ pub(super) async fn push(State(api): State<Arc<Api>>, request: Request) -> Respo
 }
 
 async fn answer_push(api: &Api, request: Request) -> Result<Response<Body>, Refusal> {
-    let store = features(api)?;
+    let store = feature_store(api)?;
     let request: PushRequest = parse(api, request, schema::PUSH).await?;
     let frame = frame(request.df)?;
-    let Some(to) = pending::target(&request.to) else {
+    let Some(to) = target(&request.to) else {
         return Err(Refusal::text(format!(
             "{} is not a supported push format. Please specify one of these ['online', 'offline', 'online_and_offline'].",
             request.to
@@ -51,13 +53,12 @@ async fn answer_push(api: &Api, request: Request) -> Result<Response<Body>, Refu
     };
     let source = &request.push_source_name;
     if !feeds_a_view(&store.registry(), source) {
-        return Err(Refusal::Feast {
-            status: 422,
-            class: "PushSourceNotFoundException",
-            message: format!("Unable to find push source '{source}'."),
-        });
+        return Err(Refusal::unknown_push_source(source));
     }
-    pending::push(store, source, frame, to).await?;
+    let (store, source) = (Arc::clone(store), source.clone());
+    let written = async move { store.push(&source, frame, to).await };
+    // A caller that leaves must not leave half of it.
+    done(api.shutdown.finish("push", written).await)?;
     Ok(empty(StatusCode::OK))
 }
 
@@ -69,7 +70,7 @@ pub(super) async fn write_to_online_store(
 }
 
 async fn answer_write(api: &Api, request: Request) -> Result<Response<Body>, Refusal> {
-    let store = features(api)?;
+    let store = feature_store(api)?;
     let request: WriteRequest = parse(api, request, schema::WRITE).await?;
     let frame = frame(request.df)?;
     let view = &request.feature_view_name;
@@ -81,7 +82,9 @@ async fn answer_write(api: &Api, request: Request) -> Result<Response<Body>, Ref
             message: format!("Can't recognize feast object with a name {view}"),
         });
     }
-    pending::write_to_online_store(store, view, frame).await?;
+    let (store, view) = (Arc::clone(store), view.clone());
+    let written = async move { store.write_to_online_store(&view, frame).await };
+    done(api.shutdown.finish("write", written).await)?;
     Ok(json(b"null".to_vec()))
 }
 
@@ -97,13 +100,29 @@ async fn parse<T: serde::de::DeserializeOwned>(
     body::parse(&bytes, fields, &mut Vec::new())
 }
 
+fn done<T>(outcome: Option<Result<T, features::Error>>) -> Result<(), Refusal> {
+    match outcome {
+        Some(outcome) => outcome.map(|_| ()).map_err(Refusal::from),
+        None => Err(Refusal::text("the write panicked; the log says more")),
+    }
+}
+
+fn target(text: &str) -> Option<PushTarget> {
+    match text {
+        "online" => Some(PushTarget::Online),
+        "offline" => Some(PushTarget::Offline),
+        "online_and_offline" => Some(PushTarget::OnlineAndOffline),
+        _ => None,
+    }
+}
+
 fn feeds_a_view(registry: &Registry, source: &str) -> bool {
     let mut views = registry.feature_views.iter();
     views.any(|view| view.stream_source.as_deref() == Some(source))
 }
 
 /// Columns by name. A value that is no list stands for every row, as in a pandas data frame.
-fn frame(df: Map<String, Value>) -> Result<pending::Frame, Refusal> {
+fn frame(df: Map<String, Value>) -> Result<Frame, Refusal> {
     let lists = df.values().filter_map(Value::as_array);
     let n_rows = lists.map(Vec::len).max();
     if n_rows.is_none() && !df.is_empty() {
@@ -126,5 +145,5 @@ fn frame(df: Map<String, Value>) -> Result<pending::Frame, Refusal> {
         }
         columns.push((name, values));
     }
-    Ok(pending::Frame { columns })
+    Ok(Frame { columns })
 }
