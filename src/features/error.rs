@@ -16,7 +16,7 @@ pub enum Error {
     #[error(transparent)]
     Materialize(#[from] materialize::Error),
     #[error(transparent)]
-    Write(#[from] write::Error),
+    Write(Box<write::Error>),
     #[error(transparent)]
     Transform(#[from] transform::Error),
     #[error(
