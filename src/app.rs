@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 
 use crate::audit::AuditLog;
 use crate::config::{Config, Environment};
 use crate::error::{Failure, with_causes};
+use crate::features::registry::RegistryChanges;
+use crate::features::repo::Repo;
 use crate::features::{self, FeatureStore};
 use crate::http::{self, Api};
 use crate::inference::Runtime;
@@ -54,6 +55,10 @@ impl App {
         let address = listener.local_addr().context("the socket has no address")?;
         let (api, loader) = parts.assemble(&config, shutdown.clone())?;
         let app = Self::of(api, Some(address));
+        if let Some(features) = &app.api.features {
+            features.watch(shutdown, app.api.metrics.feature_registry());
+        }
+        let changes = app.api.features.as_ref().map(|store| store.subscribe());
         app.spawn_server(listener);
         tracing::info!("listening on http://{address} (Swagger UI at http://{address}/docs)");
         loader.load(&config).await?;
@@ -63,6 +68,9 @@ impl App {
             failed = readiness.failed.len(),
             "models are loaded"
         );
+        if let Some(changes) = changes {
+            loader.follow(changes, config.serving.clone(), shutdown);
+        }
         Ok(app)
     }
 
@@ -78,20 +86,8 @@ impl App {
 
     fn spawn_server(&self, listener: TcpListener) {
         let router = http::router(Arc::clone(&self.api));
-        let stop = self.shutdown.clone();
-        self.shutdown.spawn("http", async move {
-            // Small answers must not wait for more bytes to fill a packet.
-            let listener = listener.tap_io(|connection| {
-                if let Err(error) = connection.set_nodelay(true) {
-                    tracing::debug!(%error, "TCP_NODELAY is not set");
-                }
-            });
-            let server = axum::serve(listener, router)
-                .with_graceful_shutdown(async move { stop.stopped().await });
-            if let Err(error) = server.await {
-                tracing::error!(%error, "the HTTP server ended");
-            }
-        });
+        let server = http::serve(listener, router, self.shutdown.clone());
+        self.shutdown.spawn("http", server);
     }
 
     pub fn api(&self) -> &Arc<Api> {
@@ -166,6 +162,7 @@ impl Parts {
             metrics: self.metrics,
             shutdown,
             ready: config.serving.ready,
+            materializing: http::Materializing::default(),
         };
         Ok((Arc::new(api), loader))
     }
@@ -188,16 +185,15 @@ pub async fn open_feature_repo(
     config: &features::Config,
     environment: &Environment,
 ) -> Result<Option<Arc<FeatureStore>>> {
-    let defaults = features::Config::default();
-    let is_default =
-        config.repo == defaults.repo && config.feature_store_yaml == defaults.feature_store_yaml;
-    if config.repo.as_os_str().is_empty() || (is_default && !config.repo.exists()) {
+    let variable = |name: &str| environment.get(name).map(str::to_owned);
+    let may_be_absent = config.is_default_repo() && !Repo::is_in(&variable);
+    if config.repo.as_os_str().is_empty() || (may_be_absent && !config.repo.exists()) {
         tracing::warn!(
             "no feature repository: only models that take all inputs from the request can be served"
         );
         return Ok(None);
     }
-    let store = FeatureStore::open(config, &|name| environment.get(name).map(str::to_owned))
+    let store = FeatureStore::open(config, &variable)
         .await
         .map_err(|error| explained(&error))?;
     let described = store.describe();
@@ -239,6 +235,23 @@ struct Loader {
 }
 
 impl Loader {
+    /// Binds the models anew each time the feature registry changes, until the process stops.
+    fn follow(self, mut changes: RegistryChanges, config: models::Config, shutdown: &Shutdown) {
+        let stop = shutdown.clone();
+        shutdown.spawn("rebind", async move {
+            loop {
+                tokio::select! {
+                    () = stop.stopped() => return,
+                    change = changes.next() => if change.is_none() { return },
+                }
+                tracing::info!("the feature registry has changed; binding the models anew");
+                let (registry, runtime) = (&*self.registry, &self.runtime);
+                models::rebind(&self.catalog, registry, runtime, &self.binder, &config).await;
+                self.count();
+            }
+        });
+    }
+
     async fn load(&self, config: &Config) -> Result<()> {
         models::load_into(
             &self.catalog,
@@ -250,10 +263,14 @@ impl Loader {
         .await
         .map_err(|error| explained(&error))?;
         self.warn_of_unknown(config);
+        self.count();
+        Ok(())
+    }
+
+    fn count(&self) {
         let readiness = self.catalog.readiness();
         self.metrics
             .set_models(readiness.n_loaded, readiness.failed.len());
-        Ok(())
     }
 
     /// Settings for models that the registry does not have: most likely a slip of the pen.

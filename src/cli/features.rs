@@ -1,4 +1,4 @@
-//! `terrarium features`: read online features, load them from the offline files, and write rows (`push`).
+//! `terrarium features`: read online features, load them from the offline store, and write rows (`push`).
 
 use std::sync::Arc;
 
@@ -9,7 +9,9 @@ use super::output::{Output, remark};
 use super::{Failed, explain, push, request};
 use crate::app;
 use crate::config::{Config, Environment};
-use crate::features::{EntityRows, FeatureStore, KeyColumn, OnlinePlan, Progress, Selection};
+use crate::features::{
+    EntityRows, FeatureStore, KeyColumn, MaterializedView, OnlinePlan, Progress, Selection, Stage,
+};
 use crate::http;
 use crate::types::cell::Cell;
 use crate::types::deadline::Deadline;
@@ -21,8 +23,10 @@ use crate::types::timestamp::Timestamp;
 pub(super) enum Command {
     /// Read features of entities from the online store, with statuses and ages
     Get(Get),
-    /// Load the newest feature values of a time range from the offline files into the online store
+    /// Load the newest feature values of a time range from the offline store into the online store
     Materialize(Materialize),
+    /// The same from where each view was left up to a time
+    MaterializeIncremental(MaterializeIncremental),
     /// Write rows to all feature views of a push source: online, into their offline files, or both
     Push(push::Push),
     /// Write rows to one feature view in the online store
@@ -56,6 +60,20 @@ pub(super) struct Materialize {
     start: String,
     /// End of the range, inclusive
     end: String,
+    #[command(flatten)]
+    views: Views,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct MaterializeIncremental {
+    /// End of the range, inclusive: RFC 3339, such as 2026-11-02T00:00:00Z
+    end: String,
+    #[command(flatten)]
+    views: Views,
+}
+
+#[derive(Debug, clap::Args)]
+struct Views {
     /// Only these feature views, comma-separated [default: all that are online]
     #[arg(long, value_name = "VIEW,...", value_delimiter = ',')]
     views: Option<Vec<String>>,
@@ -69,7 +87,10 @@ pub(super) async fn run(
 ) -> Result<(), Failed> {
     let store = match command {
         Command::Get(_) => app::open_features(&config.features, &environment).await,
-        Command::Materialize(_) | Command::Push(_) | Command::Write(_) => {
+        Command::Materialize(_)
+        | Command::MaterializeIncremental(_)
+        | Command::Push(_)
+        | Command::Write(_) => {
             app::open_feature_repo(&config.features, &environment).await
         }
     };
@@ -80,7 +101,17 @@ pub(super) async fn run(
     };
     match command {
         Command::Get(get) => read(&store, &get, &config, output).await,
-        Command::Materialize(arguments) => materialize(&store, &arguments, output).await,
+        Command::Materialize(arguments) => {
+            let range = (
+                Some(timestamp(&arguments.start)?),
+                timestamp(&arguments.end)?,
+            );
+            materialize(&store, range, arguments.views, output).await
+        }
+        Command::MaterializeIncremental(arguments) => {
+            let range = (None, timestamp(&arguments.end)?);
+            materialize(&store, range, arguments.views, output).await
+        }
         Command::Push(arguments) => push::push(&store, &arguments, output).await,
         Command::Write(arguments) => push::write(&store, &arguments, output).await,
     }
@@ -216,56 +247,88 @@ fn table(rows: &FeatureRows, output: Output) -> Result<(), Failed> {
     )?)
 }
 
+/// From the watermark of each view where the range has no start.
 async fn materialize(
     store: &Arc<FeatureStore>,
-    arguments: &Materialize,
+    (start, end): (Option<Timestamp>, Timestamp),
+    Views { views }: Views,
     output: Output,
 ) -> Result<(), Failed> {
-    let (start, end) = (timestamp(&arguments.start)?, timestamp(&arguments.end)?);
-    if start > end {
-        return Err(Failed::Start(format!(
-            "the range starts at {start}, after its end at {end}"
-        )));
-    }
-    let bar = progress_bar();
-    let mut progress = |progress: Progress| {
-        bar.set_message(progress.view);
-        bar.set_length(progress.rows_total as u64);
-        bar.set_position(progress.rows_done as u64);
+    let bar = ProgressBar::new(0);
+    let mut progress = |progress: Progress| show(&bar, progress);
+    let done = match start {
+        Some(start) => {
+            let views = views.as_deref();
+            store.materialize(views, start, end, &mut progress).await
+        }
+        None => {
+            let views = views.as_deref();
+            store
+                .materialize_incremental(views, end, &mut progress)
+                .await
+        }
     };
-    let done = store
-        .materialize(arguments.views.as_deref(), start, end, &mut progress)
-        .await;
     bar.finish_and_clear();
     let views = done.map_err(|error| Failed::Command(Some(explain(&error))))?;
-    let rows: Vec<Vec<String>> = views
-        .iter()
-        .map(|view| {
-            vec![
-                view.view.clone(),
-                view.rows_total.to_string(),
-                view.rows_written.to_string(),
-            ]
-        })
-        .collect();
     if output.is_json() {
-        let views = views.iter().map(|v| json!({ "view": v.view, "rows_total": v.rows_total, "rows_written": v.rows_written }));
-        return Ok(output.json(&json!({ "views": views.collect::<Vec<_>>() }))?);
+        let views: Vec<Value> = views.iter().map(json_of).collect();
+        return Ok(output.json(&json!({ "views": views }))?);
     }
-    output.table(&["feature view", "entities", "written"], &rows)?;
+    let rows: Vec<Vec<String>> = views.iter().map(cells_of).collect();
+    output.table(
+        &["feature view", "from", "to", "entities", "written"],
+        &rows,
+    )?;
     remark(&format!(
-        "materialized {start} to {end} into {}",
+        "materialized into {}",
         store.describe().online_store
     ));
     Ok(())
 }
 
-fn progress_bar() -> ProgressBar {
-    let bar = ProgressBar::new(0);
-    if let Ok(style) = ProgressStyle::with_template("{msg:<30} {bar:30} {pos}/{len} {elapsed}") {
-        bar.set_style(style);
+fn json_of(view: &MaterializedView) -> Value {
+    json!({
+        "view": view.view,
+        "start": view.start,
+        "end": view.end,
+        "rows_total": view.rows_total,
+        "rows_written": view.rows_written,
+    })
+}
+
+fn cells_of(view: &MaterializedView) -> Vec<String> {
+    vec![
+        view.view.clone(),
+        view.start.to_string(),
+        view.end.to_string(),
+        view.rows_total.to_string(),
+        view.rows_written.to_string(),
+    ]
+}
+
+/// A bar for each stage of each view.
+fn show(bar: &ProgressBar, progress: Progress) {
+    let verb = match progress.stage {
+        Stage::Reading => "reading",
+        Stage::Writing => "writing",
+    };
+    let message = format!("{verb} {}", progress.view);
+    if bar.message() != message {
+        bar.reset();
+        let template = match progress.rows_total {
+            Some(_) => "{msg:<38} {bar:24} {human_pos}/{human_len} rows, {per_sec}, {eta} left",
+            None => "{msg:<38} {spinner} {human_pos} rows, {per_sec}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.set_message(message);
     }
-    bar
+    match progress.rows_total {
+        Some(n_rows) => bar.set_length(n_rows),
+        None => bar.unset_length(),
+    }
+    bar.set_position(progress.rows_done);
 }
 
 /// RFC 3339; without a zone it is UTC, as Feast has it.

@@ -3,7 +3,7 @@
 //! Maps, structs and nested lists, whose inner types a column does not know, are JSON text in Arrow. Times are microseconds in
 //! UTC. Sets are lists. In Arrow a null is a null for every type: the number that Feast stores for a time that is not there
 //! becomes one.
-//! Not here: what an Arrow type can become (`materialize::convert`).
+//! Not here: what an Arrow type can become (`convert`).
 
 use std::sync::Arc;
 
@@ -18,8 +18,8 @@ use arrow::datatypes::{
 use arrow::error::ArrowError;
 
 use super::columns::Column;
+use super::convert;
 use super::definitions::ValueType;
-use super::materialize::convert;
 use crate::types::value::{List, Value};
 
 /// What Feast stores for a moment that is not there.

@@ -169,6 +169,17 @@ impl ViewState {
         }
     }
 
+    pub fn number(self) -> i32 {
+        match self {
+            Self::Unspecified => 0,
+            Self::Created => 1,
+            Self::Generated => 2,
+            Self::Materializing => 3,
+            Self::AvailableOnline => 4,
+            Self::Other(number) => number,
+        }
+    }
+
     /// Feast's name of the state.
     pub fn name(self) -> &'static str {
         match self {

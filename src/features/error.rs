@@ -16,9 +16,9 @@ pub enum Error {
     #[error(transparent)]
     Materialize(#[from] materialize::Error),
     #[error(transparent)]
-    Write(Box<write::Error>),
-    #[error(transparent)]
     Transform(#[from] transform::Error),
+    #[error(transparent)]
+    Write(Box<write::Error>),
     #[error(
         "feature service `{service}` is not in the registry of project `{project}`, which has {known}"
     )]
@@ -49,7 +49,9 @@ pub enum Error {
         wanted: u32,
         current: u32,
     },
-    #[error("`{view}` is an on-demand feature view, which this build cannot compute")]
+    #[error(
+        "`{view}` is an on-demand feature view that is computed when it is read, so nothing of it is stored"
+    )]
     OnDemand { view: String },
     #[error("feature view `{view}` is {state} and not served")]
     NotServed { view: String, state: &'static str },
@@ -82,8 +84,8 @@ impl Failure for Error {
             Self::Registry(error) => error.class(),
             Self::Online(error) => error.class(),
             Self::Materialize(error) => error.class(),
-            Self::Write(error) => error.class(),
             Self::Transform(error) => error.class(),
+            Self::Write(error) => error.class(),
             Self::UnknownFeatureService { .. }
             | Self::UnknownFeatureView { .. }
             | Self::UnknownFeature { .. }
@@ -105,8 +107,8 @@ impl Failure for Error {
             Self::Registry(error) => error.code(),
             Self::Online(error) => error.code(),
             Self::Materialize(error) => error.code(),
-            Self::Write(error) => error.code(),
             Self::Transform(error) => error.code(),
+            Self::Write(error) => error.code(),
             Self::UnknownFeatureService { .. } => "feature_service_unknown",
             Self::UnknownFeatureView { .. } => "feature_view_unknown",
             Self::UnknownFeature { .. } => "feature_unknown",
@@ -126,8 +128,8 @@ impl Failure for Error {
             Self::Registry(error) => error.hint(),
             Self::Online(error) => error.hint(),
             Self::Materialize(error) => error.hint(),
-            Self::Write(error) => error.hint(),
             Self::Transform(error) => error.hint(),
+            Self::Write(error) => error.hint(),
             Self::UnknownFeatureService { known, .. }
             | Self::UnknownFeatureView { known, .. }
             | Self::UnknownFeature { known, .. } => {
@@ -135,7 +137,10 @@ impl Failure for Error {
                 Some(known.hint().unwrap_or_else(check))
             }
             Self::OnDemand { .. } => {
-                Some("select the feature views that it is computed from".to_owned())
+                Some(
+                    "select the feature views that it is computed from, or define it with `write_to_online_store=True`"
+                        .to_owned(),
+                )
             }
             Self::NotServed { .. } => Some(
                 "wait until its materialization is done, enable it, or set `registry.serve_features_while_materializing`"

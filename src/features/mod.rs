@@ -7,16 +7,20 @@
 mod arrays;
 pub mod codec;
 pub mod columns;
+mod convert;
 pub mod definitions;
+mod delete;
 mod error;
 pub mod key;
 mod materialize;
 mod murmur;
+mod offline;
 pub mod online;
 mod plan;
 mod python;
 pub mod registry;
 pub mod repo;
+pub mod retrieve;
 mod rows;
 mod settings;
 mod suggest;
@@ -33,17 +37,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::error::Error;
 use self::key::EntityKeys;
-pub use self::materialize::{MaterializedView, Progress};
+pub use self::materialize::{
+    Error as MaterializeError, MaterializedView, OnProgress, Progress, Stage,
+};
 use self::online::OnlineStore;
 pub use self::plan::{JoinKey, OnlinePlan, PlannedFeature, Selection};
-use self::registry::Registry;
+use self::registry::Live;
 use self::repo::Repo;
+pub use self::retrieve::{InvalidValues, Statuses};
 pub use self::rows::{EntityRows, KeyColumn};
 pub use self::suggest::Known;
 use self::transform::{OnDemandConfig, Transforms};
@@ -65,6 +71,11 @@ pub struct Config {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String", extend("format" = "duration"))]
     pub timeout: Duration,
+    /// Which statuses Feast's feature-server API gives: `python`, as Feast's Python server, or `exact`.
+    pub statuses: Statuses,
+    /// What Feast's feature-server API does about stored bytes that are not a feature value: `null` answers that value with
+    /// null and status `INVALID` and logs it, `error` fails the request. A prediction fails in any case.
+    pub invalid_values: InvalidValues,
     /// Address of Feast's transformation server (`feast serve_transformations`), `host:port`, which computes on-demand
     /// feature views of `mode="pandas"`. Absent: `feature_server.transformation_service_endpoint` of the settings file.
     pub transformation_service: Option<String>,
@@ -78,9 +89,19 @@ impl Default for Config {
             repo: PathBuf::from("feature_repo"),
             feature_store_yaml: PathBuf::from("feature_store.yaml"),
             timeout: Duration::from_millis(500),
+            statuses: Statuses::default(),
+            invalid_values: InvalidValues::default(),
             transformation_service: None,
             on_demand: BTreeMap::new(),
         }
+    }
+}
+
+impl Config {
+    /// Whether nobody has said which repository; then there may be none.
+    pub fn is_default_repo(&self) -> bool {
+        let defaults = Self::default();
+        self.repo == defaults.repo && self.feature_store_yaml == defaults.feature_store_yaml
     }
 }
 
@@ -92,8 +113,10 @@ pub struct FeatureStore(Arc<Inner>);
 struct Inner {
     repo: Repo,
     timeout: Duration,
-    registry: ArcSwap<Registry>,
+    registry: Live,
     online: Arc<dyn OnlineStore>,
+    statuses: Statuses,
+    invalid_values: InvalidValues,
     transforms: Transforms,
 }
 
@@ -123,15 +146,21 @@ impl FeatureStore {
         config: &Config,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Error> {
-        let repo = Repo::load(&config.repo, &config.feature_store_yaml, environment)?;
-        let registry = load_registry(&repo).await?;
+        let load = match config.is_default_repo() {
+            true => Repo::load_default,
+            false => Repo::load,
+        };
+        let repo = load(&config.repo, &config.feature_store_yaml, environment)?;
+        let registry = Live::open(&repo.registry, &repo.project).await?;
         let online = repo.online_store.connect(&repo.project);
         let transforms = Transforms::open(config, &repo);
         Ok(Self(Arc::new(Inner {
             repo,
             timeout: config.timeout,
-            registry: ArcSwap::from_pointee(registry),
+            registry,
             online,
+            statuses: config.statuses,
+            invalid_values: config.invalid_values,
             transforms,
         })))
     }
@@ -140,31 +169,13 @@ impl FeatureStore {
         &self.0.repo.project
     }
 
-    /// The definitions as they were last read.
-    pub fn registry(&self) -> Arc<Registry> {
-        self.0.registry.load_full()
-    }
-
-    /// Reads the registry again; `true` if it has changed. Plans that exist keep what they were compiled from.
-    pub async fn refresh(&self) -> Result<bool, Error> {
-        let registry = load_registry(&self.0.repo).await?;
-        let changed = registry != **self.0.registry.load();
-        if changed {
-            self.0.registry.store(Arc::new(registry));
-        }
-        Ok(changed)
-    }
-
     pub fn describe(&self) -> Description {
         let registry = self.registry();
         let n_views = registry.feature_views.len();
         Description {
             project: self.project().to_owned(),
             online_store: self.0.online.describe().to_owned(),
-            registry: format!(
-                "{} ({n_views} feature views)",
-                self.0.repo.registry.path.display()
-            ),
+            registry: format!("{} ({n_views} feature views)", self.0.registry.describe()),
             notes: self.0.repo.notes.clone(),
         }
     }
@@ -232,30 +243,4 @@ impl FeatureStore {
         self.0.online.ping(Deadline::after(self.0.timeout)).await?;
         Ok(())
     }
-
-    /// Writes the newest row of every entity key with `start <= event timestamp <= end` from the offline files to the online
-    /// store, for the named views or for all that are online. Not cancel safe: views done so far stay written.
-    pub async fn materialize(
-        &self,
-        views: Option<&[String]>,
-        start: Timestamp,
-        end: Timestamp,
-        progress: &mut (dyn FnMut(Progress) + Send),
-    ) -> Result<Vec<MaterializedView>, Error> {
-        let job = materialize::Job {
-            repo: &self.0.repo,
-            registry: &self.registry(),
-            online: &*self.0.online,
-            start,
-            end,
-        };
-        job.run(views, progress).await
-    }
-}
-
-async fn load_registry(repo: &Repo) -> Result<Registry, Error> {
-    let path = repo.registry.path.clone();
-    let project = repo.project.clone();
-    let registry = crate::shutdown::run_blocking(move || Registry::load(&path, &project)).await;
-    Ok(registry.map_err(Error::Panicked)??)
 }

@@ -63,6 +63,7 @@ impl EntityRows {
 }
 
 /// Which of a group's distinct keys belongs to a row.
+#[derive(Debug)]
 pub(super) enum RowKeys {
     /// The group is not read.
     Skipped,

@@ -1,6 +1,9 @@
 //! What every handler takes from a request: its id, its trace, its body.
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 
 use axum::body::{Body, Bytes};
 use axum::http::HeaderMap;
@@ -61,14 +64,24 @@ pub(super) async fn json_body(
     deadline: Deadline,
 ) -> Result<Bytes, Error> {
     check_content_type(headers)?;
+    self::body(headers, body, limit, deadline).await
+}
+
+/// The whole body, no longer than `limit` bytes, arrived by the deadline.
+pub(super) async fn body(
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+    deadline: Deadline,
+) -> Result<Bytes, Error> {
     let length = headers
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > limit)) {
         return Err(Error::BodyTooLarge { limit });
     }
-    let read = tokio::time::timeout_at(deadline.instant(), axum::body::to_bytes(body, limit));
-    read.await.map_err(|_| Error::BodyLate)?.map_err(|error| {
+    let read = within(deadline, axum::body::to_bytes(body, limit));
+    read.await.ok_or(Error::BodyLate)?.map_err(|error| {
         let is_too_large = std::error::Error::source(&error)
             .is_some_and(|cause| cause.is::<http_body_util::LengthLimitError>());
         if is_too_large {
@@ -77,6 +90,36 @@ pub(super) async fn json_body(
             Error::BodyCut { source: error }
         }
     })
+}
+
+/// Waits for `work` until the deadline. A small body is there on the second poll: only one that is not gets a timer.
+async fn within<T>(deadline: Deadline, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    for _ in 0..2 {
+        if let Poll::Ready(done) = poll_once(work.as_mut()).await {
+            return Some(done);
+        }
+    }
+    tokio::time::timeout_at(deadline.instant(), work).await.ok()
+}
+
+/// Polls once; if that was too early, the next poll comes at once.
+async fn poll_once<T>(mut work: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
+    let mut polled = false;
+    poll_fn(|context| {
+        if polled {
+            return Poll::Ready(Poll::Pending);
+        }
+        polled = true;
+        match work.as_mut().poll(context) {
+            Poll::Ready(done) => Poll::Ready(Poll::Ready(done)),
+            Poll::Pending => {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    })
+    .await
 }
 
 /// No content type is taken as JSON.

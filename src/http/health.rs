@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::{Api, json};
 use crate::error::Failure;
+use crate::features::FeatureStore;
 use crate::models::Readiness;
 
 /// The process answers.
@@ -50,6 +51,9 @@ pub(super) async fn ready(State(api): State<Arc<Api>>) -> Response<Body> {
         is_ready = false;
         reasons.push(format!("{error} ({})", error.code()));
     }
+    if let Some(features) = &api.features {
+        reasons.extend(stale_registry(features));
+    }
     let audit = api.predictor.audit();
     if let Err(error) = audit.check() {
         is_ready &= !audit.refuses();
@@ -76,6 +80,20 @@ pub(super) async fn ready(State(api): State<Arc<Api>>) -> Response<Body> {
             },
         },
     )
+}
+
+/// An old registry is served, and objects that do not decode are not: neither keeps the rest from being served.
+fn stale_registry(features: &FeatureStore) -> Vec<String> {
+    let status = features.registry_status();
+    let mut reasons = status.left_out;
+    if let Some(failure) = status.failure {
+        let (message, code) = (failure.message, failure.code);
+        reasons.push(format!(
+            "{message} ({code}); features are served by the registry as of {}",
+            status.read_at
+        ));
+    }
+    reasons
 }
 
 fn reason(models: &Readiness) -> Option<String> {

@@ -1,30 +1,108 @@
 //! Around every request: counting, and the answers for routes that are not there.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::Response;
-use axum::middleware::Next;
+use pin_project_lite::pin_project;
+use tower::{Layer, Service};
 
 use super::error::Error;
-use super::{Api, extract, problem};
+use super::{Api, extract, feast, problem};
+use crate::telemetry::metrics::{InFlight, Metrics};
+
+/// Where routes of our own lie.
+const OWN_PREFIXES: [&str; 3] = ["/v1", "/v2", "/docs"];
 
 /// Counts requests by route template and status, and those in flight.
-pub(super) async fn count(
-    State(api): State<Arc<Api>>,
-    request: Request,
-    next: Next,
-) -> Response<Body> {
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let _in_flight = api.metrics.http_in_flight();
-    let response = next.run(request).await;
-    let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
-    api.metrics.http_answered(route, response.status().as_u16());
-    response
+///
+/// Written out because it is on every request's path: `axum::middleware::from_fn` boxes and clones for each.
+#[derive(Clone)]
+pub(super) struct Count {
+    metrics: Arc<Metrics>,
 }
 
+impl Count {
+    pub(super) fn new(api: &Api) -> Self {
+        let metrics = Arc::clone(&api.metrics);
+        Self { metrics }
+    }
+}
+
+impl<S> Layer<S> for Count {
+    type Service = Counted<S>;
+
+    fn layer(&self, service: S) -> Counted<S> {
+        Counted {
+            service,
+            metrics: Arc::clone(&self.metrics),
+        }
+    }
+}
+
+#[derive(Clone)]
+pub(super) struct Counted<S> {
+    service: S,
+    metrics: Arc<Metrics>,
+}
+
+impl<S: Service<Request, Response = Response<Body>>> Service<Request> for Counted<S> {
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Answering<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.service.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        Answering {
+            route: request.extensions().get::<MatchedPath>().cloned(),
+            in_flight: self.metrics.http_in_flight(),
+            metrics: Arc::clone(&self.metrics),
+            answer: self.service.call(request),
+        }
+    }
+}
+
+pin_project! {
+    pub(super) struct Answering<F> {
+        route: Option<MatchedPath>,
+        in_flight: InFlight,
+        metrics: Arc<Metrics>,
+        #[pin]
+        answer: F,
+    }
+}
+
+impl<F: Future<Output = Result<Response<Body>, E>>, E> Future for Answering<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let answer = ready!(this.answer.poll(context));
+        if let Ok(response) = &answer {
+            let route = this.route.as_ref().map_or("unmatched", MatchedPath::as_str);
+            this.metrics
+                .http_answered(route, response.status().as_u16());
+        }
+        Poll::Ready(answer)
+    }
+}
+
+/// Below our own prefixes a problem document; anywhere else what Feast's server answers, whose clients may ask for any path.
 pub(super) async fn unknown_route(request: Request) -> Response<Body> {
+    let path = request.uri().path();
+    let is_ours = |prefix: &&str| {
+        let rest = path.strip_prefix(*prefix);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    if !OWN_PREFIXES.iter().any(is_ours) {
+        return feast::not_found();
+    }
     let error = Error::RouteUnknown {
         path: request.uri().path().to_owned(),
     };
@@ -32,6 +110,10 @@ pub(super) async fn unknown_route(request: Request) -> Response<Body> {
 }
 
 pub(super) async fn method_not_allowed(request: Request) -> Response<Body> {
+    let route = request.extensions().get::<MatchedPath>();
+    if route.is_some_and(|route| feast::PATHS.contains(&route.as_str())) {
+        return feast::method_not_allowed();
+    }
     let error = Error::MethodNotAllowed {
         method: request.method().to_string(),
         path: request.uri().path().to_owned(),

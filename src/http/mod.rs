@@ -8,16 +8,21 @@ mod decode;
 mod encode;
 mod error;
 mod extract;
+mod feast;
 mod health;
 mod layers;
 pub mod models;
 mod openapi;
+mod poll_again;
 mod predict;
 mod problem;
+mod server;
 
 pub use encode::features_json;
 pub use error::Error;
+pub use feast::Running as Materializing;
 pub use predict::predict_once;
+pub use server::serve;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -28,7 +33,6 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::http::{Response, StatusCode};
-use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -81,11 +85,13 @@ pub struct Api {
     pub metrics: Arc<Metrics>,
     pub shutdown: Shutdown,
     pub ready: crate::models::Ready,
+    pub materializing: Materializing,
 }
 
 /// All routes.
 pub fn router(api: Arc<Api>) -> Router {
     Router::new()
+        .merge(feast::routes())
         .route("/v1/models", get(models::list))
         .route("/v1/models/{model}", get(models::show))
         .route("/v1/models/{model}/predict", post(predict::predict))
@@ -98,7 +104,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/docs/{*file}", get(openapi::swagger_ui))
         .fallback(layers::unknown_route)
         .method_not_allowed_fallback(layers::method_not_allowed)
-        .layer(from_fn_with_state(api.clone(), layers::count))
+        .layer(layers::Count::new(&api))
         .with_state(api)
 }
 

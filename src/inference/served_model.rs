@@ -28,7 +28,9 @@ const TIMED_RUNS: usize = 5;
 /// Bounds a single warm-up run. Not a matter of configuration: nobody waits for it.
 const WARM_UP_LIMIT: Duration = Duration::from_secs(600);
 
-/// A model that is ready to run. Dropping it frees its engines once the runs in progress have ended.
+/// A model that is ready to run. Clones share its engines, which are freed once the last one is dropped and the runs in
+/// progress have ended.
+#[derive(Clone)]
 pub struct ServedModel {
     graph: Graph,
     /// The graph input whose first axis counts rows; `None` for a graph with fixed shapes.

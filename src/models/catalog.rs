@@ -43,6 +43,27 @@ impl<P> fmt::Debug for ServedVersion<P> {
     }
 }
 
+impl<P> ServedVersion<P> {
+    /// The same version, on the same engines, by another plan.
+    pub(super) fn with_plan(&self, plan: P) -> Self {
+        Self {
+            name: Arc::clone(&self.name),
+            version: self.version,
+            aliases: self.aliases.clone(),
+            tags: self.tags.clone(),
+            signature: self.signature.clone(),
+            plan,
+            model: self.model.clone(),
+            directory: self.directory.clone(),
+            n_bytes: self.n_bytes,
+            mlflow_version: self.mlflow_version.clone(),
+            model_uuid: self.model_uuid.clone(),
+            utc_time_created: self.utc_time_created.clone(),
+            loaded_at: self.loaded_at,
+        }
+    }
+}
+
 /// What a model reference stands for now.
 pub struct Resolved<P> {
     pub version: Arc<ServedVersion<P>>,

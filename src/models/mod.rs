@@ -21,4 +21,4 @@ pub use catalog::{
 };
 pub use config::{Config, Ready, Versions};
 pub use error::{Error, LoadError};
-pub use watcher::{check_one, load_all, load_into};
+pub use watcher::{check_one, load_all, load_into, rebind};

@@ -80,6 +80,21 @@ const ONLINE_READ_FAILURES: Metric = metric(
     &[],
     "Reads of the online store that failed.",
 );
+const FEATURE_REGISTRY_READS: Metric = metric(
+    "terrarium_feature_registry_reads_total",
+    &["outcome"],
+    "Reads of the feature registry after the first: `changed`, `unchanged` or `failed`.",
+);
+const FEATURE_REGISTRY_READ_AT: Metric = metric(
+    "terrarium_feature_registry_read_timestamp_seconds",
+    &[],
+    "When the feature registry was last read with success, in seconds since the Unix epoch.",
+);
+const FEATURE_REGISTRY_LEFT_OUT: Metric = metric(
+    "terrarium_feature_registry_left_out",
+    &[],
+    "Objects of the feature registry that do not decode and are not served.",
+);
 const START_TIME: Metric = metric(
     "terrarium_process_start_time_seconds",
     &[],
@@ -113,6 +128,7 @@ pub struct Metrics {
     models_loaded: IntGauge,
     model_load_failures: IntGauge,
     online_read_failures: IntCounter,
+    feature_registry: FeatureRegistryMetrics,
 }
 
 impl Metrics {
@@ -148,6 +164,7 @@ impl Metrics {
             models_loaded: gauge(&registry, &MODELS_LOADED),
             model_load_failures: gauge(&registry, &MODEL_LOAD_FAILURES),
             online_read_failures: counter(&registry, &ONLINE_READ_FAILURES),
+            feature_registry: FeatureRegistryMetrics::new(&registry),
             registry,
         }
     }
@@ -205,6 +222,10 @@ impl Metrics {
 
     pub fn online_read_failures(&self) -> IntCounter {
         self.online_read_failures.clone()
+    }
+
+    pub fn feature_registry(&self) -> FeatureRegistryMetrics {
+        self.feature_registry.clone()
     }
 
     /// Everything in Prometheus' text format.
@@ -265,6 +286,38 @@ impl ModelMetrics {
 pub struct AuditMetrics {
     pub events: IntCounter,
     pub failures: IntCounter,
+}
+
+/// Counts reads of the feature registry. Clones count into the same place.
+#[derive(Debug, Clone)]
+pub struct FeatureRegistryMetrics {
+    pub changed: IntCounter,
+    pub unchanged: IntCounter,
+    pub failed: IntCounter,
+    read_at: IntGauge,
+    left_out: IntGauge,
+}
+
+impl FeatureRegistryMetrics {
+    fn new(registry: &Registry) -> Self {
+        let reads = counters(registry, &FEATURE_REGISTRY_READS);
+        let read = |outcome| reads.with_label_values(&[outcome]);
+        Self {
+            changed: read("changed"),
+            unchanged: read("unchanged"),
+            failed: read("failed"),
+            read_at: gauge(registry, &FEATURE_REGISTRY_READ_AT),
+            left_out: gauge(registry, &FEATURE_REGISTRY_LEFT_OUT),
+        }
+    }
+
+    pub fn set_read_at(&self, moment: Timestamp) {
+        self.read_at.set(moment.as_seconds());
+    }
+
+    pub fn set_left_out(&self, n_objects: usize) {
+        self.left_out.set(gauge_value(n_objects));
+    }
 }
 
 /// One HTTP request being answered.

@@ -10,6 +10,8 @@ mod architecture;
 mod audit;
 mod cli;
 mod docs;
+mod feast_http;
+mod feast_replay;
 mod predict;
 mod recorded;
 mod service;

@@ -54,11 +54,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             .commit_from_file(&model)
     };
     let n_sessions = std::thread::available_parallelism()?.get();
-    let field = |feature: &str| {
-        murmur3(format!("driver_hourly_stats:{feature}").as_bytes())
-            .to_le_bytes()
-            .to_vec()
-    };
+    let field = |feature: &str| floor::field(&format!("driver_hourly_stats:{feature}"));
     let floor = Floor {
         redis: redis::Client::open(format!("redis://{redis}"))?
             .get_multiplexed_async_connection()
@@ -92,7 +88,7 @@ async fn predict(
     for driver_id in &request.entities.driver_id {
         pipeline
             .cmd("HMGET")
-            .arg(entity_key(*driver_id))
+            .arg(floor::entity_key(*driver_id, "terrarium_demo"))
             .arg(&floor.fields);
     }
     let rows: Vec<Vec<Option<Vec<u8>>>> = pipeline
@@ -122,12 +118,6 @@ async fn predict(
     ([("content-type", "application/json")], answer)
 }
 
-/// Feast's entity key of `driver_id`, version 3, and the project's name: the key of the hash.
-fn entity_key(driver_id: i64) -> Vec<u8> {
-    let head = b"\x01\0\0\0\x02\0\0\0\x09\0\0\0driver_id\x04\0\0\0\x08\0\0\0".as_slice();
-    [head, &driver_id.to_le_bytes(), b"terrarium_demo"].concat()
-}
-
 /// A `feast.types.Value` holding a float, double or int64; anything else, nothing included, is NaN.
 fn decode(value: &[u8]) -> f32 {
     match value {
@@ -144,30 +134,4 @@ fn decode(value: &[u8]) -> f32 {
             as i64 as f32,
         _ => f32::NAN,
     }
-}
-
-/// MurmurHash3, x86, 32 bits, seed 0.
-fn murmur3(data: &[u8]) -> u32 {
-    let scramble = |k: u32| {
-        k.wrapping_mul(0xcc9e_2d51)
-            .rotate_left(15)
-            .wrapping_mul(0x1b87_3593)
-    };
-    let word = |bytes: &[u8]| {
-        bytes
-            .iter()
-            .rev()
-            .fold(0, |sum, byte| sum << 8 | u32::from(*byte))
-    };
-    let mut blocks = data.chunks_exact(4);
-    let mut hash = blocks.by_ref().fold(0_u32, |hash, block| {
-        (hash ^ scramble(word(block)))
-            .rotate_left(13)
-            .wrapping_mul(5)
-            .wrapping_add(0xe654_6b64)
-    });
-    hash ^= scramble(word(blocks.remainder())) ^ data.len() as u32;
-    hash = (hash ^ hash >> 16).wrapping_mul(0x85eb_ca6b);
-    hash = (hash ^ hash >> 13).wrapping_mul(0xc2b2_ae35);
-    hash ^ hash >> 16
 }

@@ -6,10 +6,12 @@
 
 mod decode;
 mod encode;
+mod scalar;
 #[cfg(test)]
 mod tests;
 pub(crate) mod wire;
 
 pub use decode::{decode, decode_timestamp};
 pub use encode::{encode, encode_timestamp};
+pub use scalar::{Scalar, is_null, scalar};
 pub use wire::WireError;

@@ -89,6 +89,11 @@ impl<'a> Reader<'a> {
         self.0.is_empty()
     }
 
+    /// What was not read yet.
+    pub(crate) fn rest(self) -> &'a [u8] {
+        self.0
+    }
+
     /// The next field; `None` at the end.
     pub(crate) fn field(&mut self) -> Result<Option<(u32, Content<'a>)>, WireError> {
         if self.0.is_empty() {

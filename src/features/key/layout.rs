@@ -78,6 +78,16 @@ impl KeyLayout {
         self.prefix.len() + 16 * self.order.len()
     }
 
+    /// Splits what begins with a key of this layout behind it: the key, and the rest. `None` where there is no such key, however
+    /// the values look. Version 2 does not tell where a name ends, but here the names are known.
+    pub fn split<'a>(&self, bytes: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+        let mut rest = bytes.strip_prefix(self.prefix.as_slice())?;
+        for _ in &self.order {
+            rest = behind_value(rest)?;
+        }
+        Some((&bytes[..bytes.len() - rest.len()], rest))
+    }
+
     /// Appends the key whose values `value` gives by position in `names`.
     pub fn encode<'a>(&self, value: impl Fn(usize) -> &'a KeyValue, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.prefix);
@@ -85,6 +95,21 @@ impl KeyLayout {
             put_value(out, value(i));
         }
     }
+}
+
+/// What stands behind one value: type, length, bytes.
+fn behind_value(bytes: &[u8]) -> Option<&[u8]> {
+    let (tag, rest) = bytes.split_first_chunk()?;
+    let (length, rest) = rest.split_first_chunk()?;
+    let length = u32::from_le_bytes(*length);
+    let fits = match u32::from_le_bytes(*tag) {
+        1 | 2 => true,
+        3 => length == 4,
+        4 | 8 => length == 8,
+        _ => false,
+    };
+    let length = usize::try_from(length).ok().filter(|_| fits)?;
+    rest.get(length..)
 }
 
 fn put_value(out: &mut Vec<u8>, value: &KeyValue) {

@@ -4,6 +4,7 @@ use std::slice;
 use std::time::Duration;
 
 use super::*;
+use crate::features::key::{KeyValue, KeyVersion};
 use crate::types::value::{List, TextKind};
 
 /// What a store does with a row that is not newer than the stored one.
@@ -29,6 +30,7 @@ pub(super) async fn run(store: Arc<dyn OnlineStore>, old_rows: OldRows) {
     moments_before_1970_keep_their_order(&*store, old_rows).await;
     many_keys_keep_their_order(&*store).await;
     odd_names_are_names(&*store).await;
+    a_deleted_view_is_gone_and_the_others_stay(&*store).await;
     a_past_deadline_is_a_timeout(&*store).await;
 }
 
@@ -249,6 +251,44 @@ async fn odd_names_are_names(store: &dyn OnlineStore) {
     let answer = read(store, &view, &[b"\0\"'"]).await;
     let wanted: Vec<_> = (1..=3).map(|i| found(Value::Int64(i), 1)).collect();
     assert_eq!(answer, wanted);
+}
+
+/// One key per driver.
+fn driver_keys(layout: &KeyLayout, n: i64) -> Vec<Vec<u8>> {
+    let key = |i| {
+        let (value, mut bytes) = (KeyValue::Int64(i), Vec::new());
+        layout.encode(|_| &value, &mut bytes);
+        bytes
+    };
+    (0..n).map(key).collect()
+}
+
+async fn a_deleted_view_is_gone_and_the_others_stay(store: &dyn OnlineStore) {
+    for version in [KeyVersion::V2, KeyVersion::V3] {
+        let drivers = KeyLayout::new(version, &["driver_id"]);
+        let (dropped, kept) = (view("dropped", &["a", "b"]), view("kept", &["a"]));
+        let keys = driver_keys(&drivers, 300);
+        let row_of = |key: &Vec<u8>, n| row(key, 7, vec![Value::Int64(1); n]);
+        let rows: Vec<Row> = keys.iter().map(|key| row_of(key, 2)).collect();
+        assert_eq!(store.write(&dropped, &rows).await.unwrap(), 300);
+        let rows: Vec<Row> = keys[..100].iter().map(|key| row_of(key, 1)).collect();
+        assert_eq!(store.write(&kept, &rows).await.unwrap(), 100);
+
+        assert_eq!(store.delete_view(&dropped, &drivers).await.unwrap(), 300);
+        let wanted: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+        let group = KeyGroup {
+            views: vec![dropped.clone()],
+        };
+        let lookup = store.prepare(&[group]);
+        match lookup.read(&[self::keys(&wanted)], soon()).await {
+            Ok(answer) => assert!(answer[0].iter().all(Option::is_none)),
+            Err(error) => assert!(matches!(error, Error::NotMaterialized { .. }), "{error}"),
+        }
+        let answer = read(store, &kept, &wanted).await;
+        assert_eq!(answer.iter().flatten().count(), 100);
+        assert_eq!(store.delete_view(&dropped, &drivers).await.unwrap(), 0);
+        assert_eq!(store.delete_view(&kept, &drivers).await.unwrap(), 100);
+    }
 }
 
 async fn a_past_deadline_is_a_timeout(store: &dyn OnlineStore) {

@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod contract;
+mod raw;
 mod redis;
 mod sqlite;
 
@@ -16,8 +17,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_yaml_ng::{Mapping, Value as Yaml};
 
+pub(super) use self::raw::hex;
+pub use self::raw::{RawRows, RowTime};
 use super::codec::WireError;
-use super::key::EntityKeys;
+use super::key::{EntityKeys, KeyLayout};
 use super::repo::Problem;
 use super::settings::wrong;
 use crate::error::{ErrorClass, Failure};
@@ -75,6 +78,10 @@ pub trait OnlineStore: Send + Sync + fmt::Debug {
     /// has. A row is replaced as a whole, nulls included. Not cancel safe: a part of the rows may be stored.
     async fn write(&self, view: &StoredView, rows: &[Row]) -> Result<usize, Error>;
 
+    /// Deletes what the store has of a view whose keys `keys` makes, and returns of how many entity keys. Other views and other
+    /// projects keep what they have, also under the same entity keys. May be repeated. Not cancel safe.
+    async fn delete_view(&self, view: &StoredView, keys: &KeyLayout) -> Result<usize, Error>;
+
     /// Reaches out to the store and comes back.
     async fn ping(&self, deadline: Deadline) -> Result<(), Error>;
 
@@ -89,12 +96,23 @@ pub trait Lookup: Send + Sync + fmt::Debug {
     /// is left out of the read. The answer has one item per group, of `keys[g].len() * n_features` values. Cancel safe.
     async fn read(&self, keys: &[EntityKeys], deadline: Deadline)
     -> Result<Vec<StoredRows>, Error>;
+
+    /// The same read, with the values left as the bytes that the store holds. Bytes that are no value are no error here.
+    async fn read_raw(
+        &self,
+        keys: &[EntityKeys],
+        deadline: Deadline,
+    ) -> Result<Vec<RawRows>, Error>;
 }
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     #[error("online store {store} did not answer within {waited:?}")]
     Timeout { store: Arc<str>, waited: Duration },
+    #[error(
+        "online store {store} has stopped answering: requests to it fail at once, and one at a time asks whether it answers again"
+    )]
+    NotAnswering { store: Arc<str> },
     #[error("online store {store} cannot be reached")]
     Unreachable {
         store: Arc<str>,
@@ -107,11 +125,15 @@ pub enum Error {
     Missing { store: Arc<str> },
     #[error("online store {store} has no table for feature view `{view}`")]
     NotMaterialized { store: Arc<str>, view: String },
-    #[error("online store {store} holds bytes for `{view}:{feature}` that are not a feature value")]
+    #[error(
+        "online store {store} holds bytes for `{view}:{feature}` under entity key {key} that are not a feature value"
+    )]
     Value {
         store: Arc<str>,
         view: String,
         feature: String,
+        /// In hexadecimal.
+        key: String,
         #[source]
         source: WireError,
     },
@@ -121,6 +143,7 @@ impl Failure for Error {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Timeout { .. }
+            | Self::NotAnswering { .. }
             | Self::Unreachable { .. }
             | Self::Refused { .. }
             | Self::Missing { .. }
@@ -132,6 +155,7 @@ impl Failure for Error {
     fn code(&self) -> &'static str {
         match self {
             Self::Timeout { .. } => "online_store_timeout",
+            Self::NotAnswering { .. } => "online_store_not_answering",
             Self::Unreachable { .. } => "online_store_unreachable",
             Self::Refused { .. } => "online_store_refused",
             Self::Missing { .. } => "online_store_missing",
@@ -145,6 +169,10 @@ impl Failure for Error {
             Self::Timeout { .. } => {
                 Some("raise `features.timeout`, or look at the store's load".to_owned())
             }
+            Self::NotAnswering { .. } => Some(
+                "it takes connections and says nothing: look at the store's process and at its host"
+                    .to_owned(),
+            ),
             Self::Unreachable { .. } | Self::Refused { .. } => Some(
                 "check `online_store` in feature_store.yaml, and that the store runs".to_owned(),
             ),
@@ -207,6 +235,15 @@ impl Config {
 
     /// Whether the store is a file on this machine.
     pub fn is_local(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => true,
+            Self::Redis(_) => false,
+        }
+    }
+
+    /// Whether Feast's own code for this store tells a missing entity from a null: its SQLite store answers `NOT_FOUND`, its
+    /// Redis store `PRESENT`.
+    pub fn tells_missing(&self) -> bool {
         match self {
             Self::Sqlite(_) => true,
             Self::Redis(_) => false,

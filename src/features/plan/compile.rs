@@ -42,6 +42,44 @@ pub(in crate::features) fn compile(
     Ok(builder.finish(store))
 }
 
+/// A view of a selection that was resolved elsewhere.
+pub(in crate::features) struct SelectedView<'a> {
+    pub(in crate::features) view: Held<'a>,
+    /// The alias where it has one.
+    pub(in crate::features) effective_name: &'a str,
+    pub(in crate::features) join_key_map: &'a [(String, String)],
+    pub(in crate::features) features: &'a [String],
+}
+
+/// Compiles views as they are given: whether they may be served is not asked again. No feature may be named twice.
+pub(in crate::features) fn compile_views(
+    registry: &Registry,
+    rules: Rules,
+    store: &dyn OnlineStore,
+    views: &[SelectedView<'_>],
+) -> Result<OnlinePlan, Error> {
+    let mut builder = Builder {
+        registry,
+        rules,
+        wanted: &|_| true,
+        features: Vec::new(),
+        join_keys: Vec::new(),
+        groups: Vec::new(),
+        places: Vec::new(),
+    };
+    for selected in views {
+        let source = Source {
+            view: selected.view,
+            effective_name: selected.effective_name,
+            join_key_map: selected.join_key_map,
+        };
+        for feature in selected.features {
+            builder.feature(&source, feature)?;
+        }
+    }
+    Ok(builder.finish(store))
+}
+
 struct Builder<'a> {
     registry: &'a Registry,
     rules: Rules,
@@ -63,13 +101,13 @@ struct GroupDraft {
 /// A view that the online store holds: one that is materialized or pushed, or an on-demand view that is computed when it is
 /// written.
 #[derive(Clone, Copy)]
-struct Held<'a> {
-    name: &'a str,
-    version: u32,
+pub(in crate::features) struct Held<'a> {
+    pub(in crate::features) name: &'a str,
+    pub(in crate::features) version: u32,
     /// None for an entityless view.
-    join_keys: &'a [Field],
-    features: &'a [Field],
-    ttl: Duration,
+    pub(in crate::features) join_keys: &'a [Field],
+    pub(in crate::features) features: &'a [Field],
+    pub(in crate::features) ttl: Duration,
 }
 
 /// One view as it is selected.
@@ -83,6 +121,9 @@ impl<'a> Builder<'a> {
     fn service(&mut self, name: &str) -> Result<(), Error> {
         let registry = self.registry;
         let Some(service) = registry.feature_service(name) else {
+            if let Some(error) = registry.left_out(name) {
+                return Err(error.into());
+            }
             let names = registry
                 .feature_services
                 .iter()
@@ -129,6 +170,9 @@ impl<'a> Builder<'a> {
     fn view(&self, name: &str) -> Result<Held<'a>, Error> {
         let registry = self.registry;
         let Some(view) = registry.feature_view(name) else {
+            if let Some(error) = registry.left_out(name) {
+                return Err(error.into());
+            }
             if let Some(view) = registry.on_demand_feature_view(name) {
                 return held_on_demand(view);
             }
@@ -278,15 +322,19 @@ impl<'a> Builder<'a> {
         for draft in self.groups {
             let mut firsts = Vec::with_capacity(draft.views.len());
             let mut n_features = 0;
-            for view in &draft.views {
+            let mut views = Vec::new();
+            for (i, view) in draft.views.iter().enumerate() {
                 firsts.push(n_features);
                 n_features += view.features.len();
+                views.resize(n_features, i);
             }
             first_places.push(firsts);
             groups.push(PlannedGroup {
                 layout: layout(self.rules.key_version, &draft.keys),
                 columns: draft.keys.iter().map(|(_, column)| *column).collect(),
                 n_features,
+                n_views: draft.views.len(),
+                views,
             });
             stored.push(KeyGroup { views: draft.views });
         }
@@ -317,18 +365,22 @@ fn versioned_name(name: &str, version: u32, rules: Rules) -> String {
     }
 }
 
-fn held(view: &FeatureView) -> Held<'_> {
+pub(in crate::features) fn held(view: &FeatureView) -> Held<'_> {
     Held {
         name: &view.name,
         version: view.version,
-        join_keys: if view.entities.is_empty() { &[] } else { &view.join_keys },
+        join_keys: if view.entities.is_empty() {
+            &[]
+        } else {
+            &view.join_keys
+        },
         features: &view.features,
         ttl: view.ttl,
     }
 }
 
 /// One that is computed when it is read is in no store. Its features have no age limit in Feast.
-fn held_on_demand(view: &OnDemandFeatureView) -> Result<Held<'_>, Error> {
+pub(in crate::features) fn held_on_demand(view: &OnDemandFeatureView) -> Result<Held<'_>, Error> {
     if !view.write_to_online_store {
         return Err(Error::OnDemand {
             view: view.name.clone(),

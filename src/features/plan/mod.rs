@@ -12,7 +12,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(super) use self::compile::{compile, stored_name};
+pub(super) use self::compile::{
+    Held, SelectedView, compile, compile_views, held, held_on_demand, stored_name,
+};
 use super::definitions::ValueType;
 use super::key::{KeyLayout, KeyType, KeyVersion};
 use super::online::Lookup;
@@ -84,6 +86,9 @@ pub(super) struct PlannedGroup {
     /// For each join key of the layout, which of the plan's join keys gives its value; none for entityless views.
     pub(super) columns: Vec<usize>,
     pub(super) n_features: usize,
+    pub(super) n_views: usize,
+    /// For each feature, which of the group's views it belongs to.
+    pub(super) views: Vec<usize>,
 }
 
 impl OnlinePlan {

@@ -224,7 +224,11 @@ fn an_on_demand_view_that_is_written_is_read_like_any_other() {
     let plan = features(&["rev_written:rev_per_visit", "store_daily:revenue"]).unwrap();
     assert_eq!(
         plan.join_keys,
-        [join_key("store_no", KeyType::Int32, &["rev_written", "store_daily"])]
+        [join_key(
+            "store_no",
+            KeyType::Int32,
+            &["rev_written", "store_daily"]
+        )]
     );
     assert_eq!(plan.groups.len(), 1, "one key, one look-up");
     assert_eq!(plan.features[0].value_type, ValueType::Double);

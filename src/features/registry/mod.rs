@@ -1,20 +1,33 @@
-//! The feature registry: reads Feast's file registry into an immutable snapshot of one project.
+//! The feature registry: Feast's definitions of one project, read into an immutable snapshot that is kept fresh.
 //!
-//! Format: one serialized `feast.core.Registry` (Feast 0.67), possibly of several projects.
-//! Not here: when the snapshot is replaced (`FeatureStore`), what serving makes of a view (`plan`).
+//! Format: `feast.core.Registry` (Feast 0.67), possibly of several projects, or the same objects in tables. An object that
+//! does not decode is left out by name; it takes no other down with it.
+//! Not here: what serving makes of a view (`plan`).
 
+mod change;
+mod config;
+mod error;
+mod live;
+mod objects;
 mod proto;
 mod read;
+mod snapshot;
+pub mod source;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use prost::Message;
-
+pub use self::config::{CacheMode, Config};
+pub use self::error::Error;
+pub(super) use self::live::Live;
+pub use self::live::{RegistryChanges, RegistryFailure, RegistryStatus};
+pub use self::objects::ObjectKind;
+use self::objects::Objects;
+pub use self::snapshot::Snapshot;
 use super::definitions::{Entity, FeatureService, FeatureView, OnDemandFeatureView};
-use crate::error::{ErrorClass, Failure};
 
 /// The definitions of one project at one moment.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,71 +40,28 @@ pub struct Registry {
     pub feature_views: Vec<FeatureView>,
     pub on_demand_feature_views: Vec<OnDemandFeatureView>,
     pub feature_services: Vec<FeatureService>,
+    /// What does not decode.
+    pub left_out: Vec<LeftOut>,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("feature registry {} does not exist", path.display())]
-    Missing { path: PathBuf },
-    #[error("feature registry {} cannot be read", path.display())]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("feature registry {origin} is not a Feast registry")]
-    Decode {
-        origin: String,
-        #[source]
-        source: prost::DecodeError,
-    },
-    #[error("project `{project}` is not in feature registry {origin}, which holds {}", list(.found))]
-    UnknownProject {
-        project: String,
-        origin: String,
-        found: Vec<String>,
-    },
+/// An object of the registry that is not served, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    pub kind: ObjectKind,
+    /// Empty where not even that can be read.
+    pub name: String,
+    pub reason: String,
 }
 
-fn list(names: &[String]) -> String {
-    if names.is_empty() {
-        return "no project".to_owned();
-    }
-    format!("`{}`", names.join("`, `"))
-}
-
-impl Failure for Error {
-    fn class(&self) -> ErrorClass {
-        match self {
-            Self::Missing { .. }
-            | Self::Read { .. }
-            | Self::Decode { .. }
-            | Self::UnknownProject { .. } => ErrorClass::Unavailable,
-        }
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Missing { .. } => "feature_registry_missing",
-            Self::Read { .. } => "feature_registry_unreadable",
-            Self::Decode { .. } => "feature_registry_invalid",
-            Self::UnknownProject { .. } => "feature_project_unknown",
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Missing { .. } => Some(
-                "run `feast apply` in the feature repository, or check `registry` in its feature_store.yaml"
-                    .to_owned(),
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, name, reason } = self;
+        match name.as_str() {
+            "" => write!(
+                f,
+                "a {kind} of the feature registry does not decode: {reason}"
             ),
-            Self::Read { .. } => None,
-            Self::Decode { .. } => {
-                Some("the file may be damaged; run `feast apply` to write it anew".to_owned())
-            }
-            Self::UnknownProject { .. } => {
-                Some("check `project` in feature_store.yaml, or run `feast apply`".to_owned())
-            }
+            name => write!(f, "{kind} `{name}` does not decode: {reason}"),
         }
     }
 }
@@ -99,33 +69,40 @@ impl Failure for Error {
 impl Registry {
     /// Reads the file at `path` and keeps what belongs to `project`.
     pub fn load(path: &Path, project: &str) -> Result<Self, Error> {
-        let bytes = fs_err::read(path).map_err(|source| match source.kind() {
+        let bytes = Self::read_file(path)?;
+        Self::decode(&bytes, project, &path.display().to_string())
+    }
+
+    fn read_file(path: &Path) -> Result<Vec<u8>, Error> {
+        fs_err::read(path).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => Error::Missing {
-                path: path.to_owned(),
+                origin: path.display().to_string(),
             },
             _ => Error::Read {
                 path: path.to_owned(),
                 source,
             },
-        })?;
-        Self::decode(&bytes, project, &path.display().to_string())
+        })
     }
 
     /// From the bytes of a registry; `origin` names it in errors.
     pub fn decode(bytes: &[u8], project: &str, origin: &str) -> Result<Self, Error> {
-        let message = proto::Registry::decode(bytes).map_err(|source| Error::Decode {
+        let objects = Objects::of_registry(bytes).map_err(|source| Error::Decode {
             origin: origin.to_owned(),
             source,
         })?;
-        let found = read::projects(&message);
-        if !found.iter().any(|name| name == project) {
+        Self::of(objects, project, origin)
+    }
+
+    fn of(objects: Objects<'_>, project: &str, origin: &str) -> Result<Self, Error> {
+        if !objects.projects.iter().any(|name| name == project) {
             return Err(Error::UnknownProject {
                 project: project.to_owned(),
                 origin: origin.to_owned(),
-                found,
+                found: objects.projects,
             });
         }
-        Ok(read::registry(message, project))
+        Ok(read::registry(objects, project))
     }
 
     pub fn feature_view(&self, name: &str) -> Option<&FeatureView> {
@@ -146,5 +123,16 @@ impl Registry {
 
     pub fn entity(&self, name: &str) -> Option<&Entity> {
         self.entities.iter().find(|entity| entity.name == name)
+    }
+
+    /// Why there is no view or feature service of this name, if one is there and does not decode.
+    pub fn left_out(&self, name: &str) -> Option<Error> {
+        let is_it = |object: &&LeftOut| object.name == name && object.kind != ObjectKind::Entity;
+        let object = self.left_out.iter().find(is_it)?;
+        Some(Error::Object {
+            kind: object.kind.name(),
+            name: object.name.clone(),
+            reason: object.reason.clone(),
+        })
     }
 }

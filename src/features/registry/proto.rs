@@ -8,44 +8,6 @@ use std::collections::HashMap;
 use prost::Message;
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Registry {
-    #[prost(message, repeated, tag = "1")]
-    pub(super) entities: Vec<Entity>,
-    #[prost(string, tag = "4")]
-    pub(super) version_id: String,
-    #[prost(message, repeated, tag = "6")]
-    pub(super) feature_views: Vec<FeatureView>,
-    #[prost(message, repeated, tag = "7")]
-    pub(super) feature_services: Vec<FeatureService>,
-    #[prost(message, repeated, tag = "8")]
-    pub(super) on_demand_feature_views: Vec<OnDemandFeatureView>,
-    #[prost(message, repeated, tag = "14")]
-    pub(super) stream_feature_views: Vec<StreamFeatureView>,
-    #[prost(message, repeated, tag = "15")]
-    pub(super) project_metadata: Vec<ProjectMetadata>,
-    #[prost(message, repeated, tag = "17")]
-    pub(super) projects: Vec<Project>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct ProjectMetadata {
-    #[prost(string, tag = "1")]
-    pub(super) project: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Project {
-    #[prost(message, optional, tag = "1")]
-    pub(super) spec: Option<ProjectSpec>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct ProjectSpec {
-    #[prost(string, tag = "1")]
-    pub(super) name: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
 pub(super) struct Entity {
     #[prost(message, optional, tag = "1")]
     pub(super) spec: Option<EntitySpec>,

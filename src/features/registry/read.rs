@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use prost::Message;
 use serde::Deserialize;
 
-use super::{Registry, proto};
+use super::objects::{Object, ObjectKind, Objects};
+use super::{LeftOut, Registry, proto};
 use crate::features::definitions::{
     DUMMY_ENTITY, DUMMY_JOIN_KEY, DataSource, Entity, FeatureService, FeatureView, Field,
     OnDemandFeatureView, OnDemandSource, Projection, SourceKind, Transformation, ValueType,
@@ -12,67 +14,82 @@ use crate::features::definitions::{
 };
 use crate::types::timestamp::Timestamp;
 
-/// Every project that the registry mentions, in order of appearance.
-pub(super) fn projects(message: &proto::Registry) -> Vec<String> {
-    let declared = message.projects.iter().flat_map(|project| &project.spec);
-    let metadata = &message.project_metadata;
-    let views = message.feature_views.iter().flat_map(|view| &view.spec);
-    let names = declared
-        .map(|spec| &spec.name)
-        .chain(metadata.iter().map(|metadata| &metadata.project))
-        .chain(views.map(|spec| &spec.project));
-    let mut found: Vec<String> = Vec::new();
-    for name in names {
-        if !name.is_empty() && !found.contains(name) {
-            found.push(name.clone());
+/// The part of the registry that belongs to `project`.
+pub(super) fn registry(objects: Objects<'_>, project: &str) -> Registry {
+    let mut registry = Registry {
+        project: project.to_owned(),
+        revision: objects.revision,
+        entities: Vec::new(),
+        feature_views: Vec::new(),
+        on_demand_feature_views: Vec::new(),
+        feature_services: Vec::new(),
+        left_out: Vec::new(),
+    };
+    // Entities first: views without types of their own take them from there.
+    let (entities, others): (Vec<_>, Vec<_>) = objects
+        .objects
+        .into_iter()
+        // One that does not tell its project is damaged; it is told to every project.
+        .filter(|object| object.project().is_none_or(|own| own == project))
+        .partition(|object| object.kind == ObjectKind::Entity);
+    for object in entities.into_iter().chain(others) {
+        if let Err(reason) = add(&mut registry, &object) {
+            registry.left_out.push(LeftOut {
+                kind: object.kind,
+                name: object.name().unwrap_or_default().to_owned(),
+                reason,
+            });
         }
     }
-    found
+    // Batch views, then stream views, each in the order of the registry.
+    registry
+        .feature_views
+        .sort_by_key(|view| view.kind == ViewKind::Stream);
+    registry
 }
 
-/// The part of the registry that belongs to `project`.
-pub(super) fn registry(message: proto::Registry, project: &str) -> Registry {
-    let mut entities = Vec::new();
-    for spec in message.entities.into_iter().filter_map(|m| m.spec) {
-        if spec.project == project {
-            entities.push(entity(spec));
+/// Adds one object to the definitions, or says why not.
+fn add(registry: &mut Registry, object: &Object<'_>) -> Result<(), String> {
+    let bytes = &*object.bytes;
+    match object.kind {
+        ObjectKind::Entity => {
+            let message: proto::Entity = decode(bytes)?;
+            registry.entities.push(entity(spec(message.spec)?));
         }
-    }
-    let mut feature_views = Vec::new();
-    for view in message.feature_views {
-        if let Some(spec) = view.spec.filter(|spec| spec.project == project) {
-            let meta = view.meta.unwrap_or_default();
-            feature_views.push(feature_view(spec, ViewKind::Batch, meta, &entities));
+        ObjectKind::FeatureView => {
+            let message: proto::FeatureView = decode(bytes)?;
+            let (spec, meta) = (spec(message.spec)?, message.meta.unwrap_or_default());
+            let view = feature_view(spec, ViewKind::Batch, meta, &registry.entities);
+            registry.feature_views.push(view);
         }
-    }
-    for view in message.stream_feature_views {
-        if let Some(spec) = view.spec.filter(|spec| spec.project == project) {
-            let meta = view.meta.unwrap_or_default();
+        ObjectKind::StreamFeatureView => {
+            let message: proto::StreamFeatureView = decode(bytes)?;
+            let (spec, meta) = (spec(message.spec)?, message.meta.unwrap_or_default());
             let spec = batch_shape(spec);
-            feature_views.push(feature_view(spec, ViewKind::Stream, meta, &entities));
+            let view = feature_view(spec, ViewKind::Stream, meta, &registry.entities);
+            registry.feature_views.push(view);
+        }
+        ObjectKind::OnDemandFeatureView => {
+            let message: proto::OnDemandFeatureView = decode(bytes)?;
+            let (spec, meta) = (spec(message.spec)?, message.meta.unwrap_or_default());
+            let view = on_demand_feature_view(spec, meta, &registry.entities);
+            registry.on_demand_feature_views.push(view);
+        }
+        ObjectKind::FeatureService => {
+            let message: proto::FeatureService = decode(bytes)?;
+            let service = feature_service(spec(message.spec)?);
+            registry.feature_services.push(service);
         }
     }
-    let mut on_demand_feature_views = Vec::new();
-    for view in message.on_demand_feature_views {
-        if let Some(spec) = view.spec.filter(|spec| spec.project == project) {
-            let meta = view.meta.unwrap_or_default();
-            on_demand_feature_views.push(on_demand_feature_view(spec, meta, &entities));
-        }
-    }
-    let mut feature_services = Vec::new();
-    for spec in message.feature_services.into_iter().filter_map(|m| m.spec) {
-        if spec.project == project {
-            feature_services.push(feature_service(spec));
-        }
-    }
-    Registry {
-        project: project.to_owned(),
-        revision: message.version_id,
-        entities,
-        feature_views,
-        on_demand_feature_views,
-        feature_services,
-    }
+    Ok(())
+}
+
+fn decode<M: Message + Default>(bytes: &[u8]) -> Result<M, String> {
+    M::decode(bytes).map_err(|error| error.to_string())
+}
+
+fn spec<S>(spec: Option<S>) -> Result<S, String> {
+    spec.ok_or_else(|| "it has no spec".to_owned())
 }
 
 fn entity(spec: proto::EntitySpec) -> Entity {

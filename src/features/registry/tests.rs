@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 use super::super::testing::{fixture, recorded};
 use super::read::join_keys;
 use super::*;
+use crate::error::Failure as _;
 use crate::features::definitions::{Field, SourceKind, ValueType, ViewKind};
 use crate::types::timestamp::Timestamp;
 use std::time::Duration;
@@ -178,7 +179,7 @@ fn what_is_wrong_with_a_registry_is_said() {
     let path = fixture("repo/no_such.db");
     let error = Registry::load(&path, "ride_ops").unwrap_err();
     assert!(
-        matches!(&error, Error::Missing { path: missing } if *missing == path),
+        matches!(&error, Error::Missing { origin } if *origin == path.display().to_string()),
         "{error}"
     );
     let error = Registry::load(&fixture("repo/registry.db"), "other")
@@ -192,6 +193,33 @@ fn what_is_wrong_with_a_registry_is_said() {
     assert_eq!(error, "feature registry here is not a Feast registry");
     let error = Registry::decode(b"", "p", "here").unwrap_err().to_string();
     assert!(error.ends_with("which holds no project"), "{error}");
+}
+
+#[test]
+fn an_object_that_does_not_decode_is_left_out_by_name() {
+    let mut bytes = fs_err::read(fixture("repo/registry.db")).unwrap();
+    let whole = Registry::decode(&bytes, "ride_ops", "test").unwrap();
+    assert!(whole.left_out.is_empty());
+    // A name of a feature that is not UTF-8 any more.
+    let name = b"l_i32";
+    let at = bytes.windows(name.len()).position(|window| window == name);
+    bytes[at.unwrap()] = 0xff;
+    let registry = Registry::decode(&bytes, "ride_ops", "test").unwrap();
+    let [left_out] = &registry.left_out[..] else {
+        panic!("{:?}", registry.left_out);
+    };
+    assert_eq!(left_out.kind, ObjectKind::FeatureView);
+    assert_eq!(left_out.name, "driver_lists");
+    assert_eq!(registry.feature_views.len(), whole.feature_views.len() - 1);
+    assert_eq!(registry.feature_services, whole.feature_services);
+    let error = registry.left_out("driver_lists").unwrap();
+    let text = error.to_string();
+    assert!(
+        text.starts_with("feature view `driver_lists` does not decode: "),
+        "{text}"
+    );
+    assert_eq!(error.code(), "feature_definition_invalid");
+    assert!(registry.left_out("driver_scalars").is_none());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A Feast feature repository's `feature_store.yaml`: which registry, which online store.
 //!
 //! Read as Feast 0.67 reads it: the whole text goes through `$NAME` and `${NAME}` expansion before it is parsed; names that
-//! are not set stay as they are. What serving has no use for (`offline_store`, `provider`, ...) is left alone; keys that
+//! are not set stay as they are. What serving has no use for (`provider`, `batch_engine`, ...) is left alone; keys that
 //! neither we nor Feast's core know are told in `notes`.
 //! Not here: what the stores make of their settings (`online`), reading the registry (`registry`).
 
@@ -12,13 +12,15 @@ mod tests;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_yaml_ng::Value;
 
 use self::expand::expand;
 pub(super) use self::expand::unset_variable;
 use super::key::KeyVersion;
-use super::online;
-use super::settings::{Settings, SettingsError, wrong};
+use super::settings::{Settings, SettingsError};
+use super::{offline, online, registry};
 use crate::error::{ErrorClass, Failure};
 
 /// What a repository's settings come to.
@@ -27,21 +29,14 @@ pub struct Repo {
     /// Relative paths in settings and data sources start here.
     pub directory: PathBuf,
     pub project: String,
-    pub registry: RegistryConfig,
+    pub registry: registry::Config,
     pub online_store: online::Config,
+    pub offline_store: offline::Config,
     pub key_version: KeyVersion,
     /// Where Feast's transformation server listens, as its Go server is told.
     pub transformation_service: Option<String>,
     /// Settings that have no effect here, one sentence each.
     pub notes: Vec<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RegistryConfig {
-    pub path: PathBuf,
-    /// Views of version 1 and up are stored as `{view}_v{N}`.
-    pub versioned_views: bool,
-    pub serve_while_materializing: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -104,7 +99,7 @@ impl Failure for Error {
                 None
             }
             Self::Unsupported { .. } => Some(
-                "use the file registry and the sqlite or redis (single node, no TLS) online store"
+                "use a file, SQL or remote registry, and the sqlite or redis online store"
                     .to_owned(),
             ),
         }
@@ -142,6 +137,41 @@ impl Repo {
         Self::parse(&text, directory, &path, environment)
     }
 
+    /// The same for the repository that nobody named: Feast's own variables may hold its settings (`FEATURE_STORE_YAML_BASE64`)
+    /// or the path of their file (`FEAST_FS_YAML_FILE_PATH`). Relative paths in them start at `directory`.
+    pub fn load_default(
+        directory: &Path,
+        file: &Path,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Error> {
+        if let Some(encoded) = environment(YAML).filter(|text| !text.is_empty()) {
+            let path = Path::new(YAML);
+            let decoded = BASE64.decode(encoded.trim()).ok();
+            let Some(text) = decoded.and_then(|bytes| String::from_utf8(bytes).ok()) else {
+                return Err(Error::Invalid {
+                    path: path.to_owned(),
+                    message: "the value is not text in Base64".to_owned(),
+                });
+            };
+            return Self::parse(&text, directory, path, environment);
+        }
+        match environment(YAML_PATH).filter(|path| !path.is_empty()) {
+            // As in Feast it starts at the working directory, not at the repository.
+            Some(path) => Self::load(
+                directory,
+                &std::path::absolute(&path).unwrap_or(path.into()),
+                environment,
+            ),
+            None => Self::load(directory, file, environment),
+        }
+    }
+
+    /// Whether the environment says where the settings are.
+    pub fn is_in(environment: &dyn Fn(&str) -> Option<String>) -> bool {
+        let is_set = |name| environment(name).is_some_and(|value| !value.is_empty());
+        is_set(YAML) || is_set(YAML_PATH)
+    }
+
     fn parse(
         text: &str,
         directory: &Path,
@@ -161,10 +191,13 @@ impl Repo {
     }
 }
 
+/// Feast's variables for its settings.
+const YAML: &str = "FEATURE_STORE_YAML_BASE64";
+const YAML_PATH: &str = "FEAST_FS_YAML_FILE_PATH";
+
 /// Top-level keys of Feast that have no bearing on serving.
-const NOT_OURS: [&str; 12] = [
+const NOT_OURS: [&str; 11] = [
     "provider",
-    "offline_store",
     "batch_engine",
     "auth",
     "flags",
@@ -188,7 +221,12 @@ fn read(
         .text("project")?
         .ok_or_else(|| Problem::Invalid("`project` is missing".to_owned()))?;
     check_project(&project)?;
-    let registry = registry(settings.take("registry"), directory, &mut notes)?;
+    let registry = registry::Config::read(
+        settings.take("registry"),
+        directory,
+        environment,
+        &mut notes,
+    )?;
     let key_version = match settings.whole_number("entity_key_serialization_version")? {
         None => KeyVersion::default(),
         Some(number) => KeyVersion::from_number(number).ok_or_else(|| {
@@ -200,6 +238,7 @@ fn read(
         time_zone: environment("TZ"),
     };
     let online_store = online::Config::read(settings.take("online_store"), &place, &mut notes)?;
+    let offline_store = offline::Config::read(settings.take("offline_store"), directory)?;
     if matches!(online_store, online::Config::Sqlite(_)) && project.contains('-') {
         return Err(Problem::Invalid(format!(
             "project `{project}` has a `-`, which the SQLite online store cannot hold"
@@ -215,6 +254,7 @@ fn read(
         project,
         registry,
         online_store,
+        offline_store,
         key_version,
         transformation_service,
         notes,
@@ -246,55 +286,6 @@ fn check_project(project: &str) -> Result<(), Problem> {
         )));
     }
     Ok(())
-}
-
-fn registry(
-    value: Option<Value>,
-    directory: &Path,
-    notes: &mut Vec<String>,
-) -> Result<RegistryConfig, Problem> {
-    let mut settings = match value {
-        None | Some(Value::Null) => {
-            return Err(Problem::Invalid("`registry` is missing".to_owned()));
-        }
-        Some(Value::String(path)) => {
-            return Ok(RegistryConfig {
-                path: local_path(&path, directory, "registry")?,
-                versioned_views: false,
-                serve_while_materializing: false,
-            });
-        }
-        Some(map @ Value::Mapping(_)) => Settings::new("registry", map)?,
-        Some(other) => return Err(wrong("registry", "a path or a mapping", &other).into()),
-    };
-    let kind = settings.text("registry_type")?;
-    if let Some(kind) = kind.filter(|kind| kind != "file") {
-        return Err(Problem::Unsupported(format!(
-            "`registry.registry_type: {kind}`"
-        )));
-    }
-    let path = settings
-        .text("path")?
-        .ok_or_else(|| Problem::Invalid("`registry.path` is missing".to_owned()))?;
-    let config = RegistryConfig {
-        path: local_path(&path, directory, "registry.path")?,
-        versioned_views: settings
-            .boolean("enable_online_feature_view_versioning")?
-            .unwrap_or(false),
-        serve_while_materializing: settings
-            .boolean("serve_features_while_materializing")?
-            .unwrap_or(false),
-    };
-    for key in [
-        "cache_ttl_seconds",
-        "cache_mode",
-        "registry_store_type",
-        "s3_additional_kwargs",
-    ] {
-        settings.take(key);
-    }
-    note_left_over(&settings, notes);
-    Ok(config)
 }
 
 /// A path of the file system; other places than it are refused by their scheme.

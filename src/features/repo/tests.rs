@@ -16,6 +16,11 @@ fn parse_with(yaml: &str, environment: &dyn Fn(&str) -> Option<String>) -> Resul
     )
 }
 
+fn registry_place(repo: &Repo) -> String {
+    let source = registry::source::RegistrySource::open(&repo.registry, &repo.project);
+    source.unwrap().describe().to_owned()
+}
+
 fn message(yaml: &str) -> String {
     parse(yaml).unwrap_err().to_string()
 }
@@ -26,7 +31,7 @@ const MINIMAL: &str = "project: p\nregistry: data/registry.db\n";
 fn what_is_not_said_is_as_in_feast() {
     let repo = parse(MINIMAL).unwrap();
     assert_eq!(repo.project, "p");
-    assert_eq!(repo.registry.path, Path::new("/repo/data/registry.db"));
+    assert_eq!(registry_place(&repo), "/repo/data/registry.db");
     assert_eq!(repo.key_version, KeyVersion::V3);
     assert!(repo.notes.is_empty(), "{:?}", repo.notes);
     let online::Config::Sqlite(sqlite) = repo.online_store else {
@@ -48,7 +53,10 @@ fn the_recorded_settings_of_a_redis_repository_are_read() {
     )
     .unwrap();
     assert_eq!(repo.project, "ride_ops");
-    assert_eq!(repo.registry.path, fixture("repo/registry.db"));
+    assert_eq!(
+        registry_place(&repo),
+        fixture("repo/registry.db").display().to_string()
+    );
     assert!(repo.notes.is_empty(), "{:?}", repo.notes);
     assert_eq!(
         repo.online_store.connect("p").describe(),
@@ -103,7 +111,7 @@ surprise: {}
 ",
     )
     .unwrap();
-    assert_eq!(repo.registry.path, Path::new("/r/registry.db"));
+    assert_eq!(registry_place(&repo), "/r/registry.db");
     assert!(repo.registry.versioned_views && repo.registry.serve_while_materializing);
     assert_eq!(repo.key_version, KeyVersion::V2);
     let ours = |name: &str| format!("feature_store.yaml: `{name}` has no effect here");
@@ -140,16 +148,52 @@ fn a_mistake_is_named_by_its_place() {
             "`registry` must be a path or a mapping, and is a number",
         ),
         (
-            "project: p\nregistry: s3://b/r",
-            "`registry` at s3:// is not supported",
+            "project: p\nregistry: hdfs://b/r",
+            "`registry` at hdfs:// is not supported",
+        ),
+        (
+            "project: p\nregistry: s3://${BUCKET}/r",
+            "`registry` needs the environment variable `BUCKET`, which is not set",
         ),
         (
             "project: p\nregistry: ${R}",
             "`registry` needs the environment variable `R`, which is not set",
         ),
         (
+            "project: p\nregistry: {registry_type: snowflake.registry, path: x}",
+            "`registry.registry_type: snowflake.registry` is not",
+        ),
+        (
             "project: p\nregistry: {registry_type: sql, path: x}",
-            "`registry.registry_type: sql` is not",
+            "`registry.path` must be a database URL",
+        ),
+        (
+            "project: p\nregistry: {registry_type: sql, path: 'sqlite://'}",
+            "`registry.path` is a database in memory",
+        ),
+        (
+            "project: p\nregistry: {registry_type: sql, path: 'mysql+pymysql://u:p@h/d'}",
+            "`registry.path` at mysql:// is not supported",
+        ),
+        (
+            "project: p\nregistry: {registry_type: sql, path: 'postgresql://u:${PG}@h/d'}",
+            "`registry.path` needs the environment variable `PG`, which is not set",
+        ),
+        (
+            "project: p\nregistry: {registry_type: remote, path: 'http://h:6570'}",
+            "`registry.path` must be the registry server's `host:port`",
+        ),
+        (
+            "project: p\nregistry: {registry_type: remote, path: 'h:6570', is_tls: true, client_key: k}",
+            "`registry.client_cert` and `registry.client_key` go together",
+        ),
+        (
+            "project: p\nregistry: {path: r, cache_mode: never}",
+            "`registry.cache_mode` is `never`, and must be `sync` or `thread`",
+        ),
+        (
+            "project: p\nregistry: {path: r, cache_ttl_seconds: soon}",
+            "`registry.cache_ttl_seconds` must be a whole number",
         ),
         (
             "project: p\nregistry: r\nonline_store: null",
@@ -200,4 +244,76 @@ fn a_directory_without_settings_is_not_a_repository() {
     let repo = TestRepo::ride_ops();
     let config = repo.config();
     assert!(Repo::load(&config.repo, &config.feature_store_yaml, &|_| None).is_ok());
+}
+
+#[tokio::test]
+async fn a_registry_may_lie_in_a_store_a_database_or_behind_a_server() {
+    for (registry, place) in [
+        (
+            "s3://bucket/feast/registry.db",
+            "s3://bucket/feast/registry.db",
+        ),
+        (
+            "{path: 'gs://bucket/registry.db'}",
+            "gs://bucket/registry.db",
+        ),
+        (
+            "{registry_type: sql, path: 'sqlite:///data/registry.db', read_path: 'sqlite:////other.db'}",
+            "sqlite:////repo/data/registry.db",
+        ),
+        (
+            "{registry_type: sql, path: 'postgresql+psycopg2://u:secret@db/feast', cache_ttl_seconds: 60, \
+             sqlalchemy_config_kwargs: {echo: false, pool_pre_ping: true}, schema_mode: skip}",
+            "postgresql://db/feast",
+        ),
+        (
+            "{registry_type: remote, path: 'feast:6570'}",
+            "http://feast:6570",
+        ),
+    ] {
+        if registry.contains("gs:") && cfg!(not(feature = "object-store")) {
+            continue;
+        }
+        let repo = parse(&format!("project: p\nregistry: {registry}\n")).unwrap();
+        assert!(repo.notes.is_empty(), "{:?}", repo.notes);
+        assert!(
+            !format!("{repo:?}").contains("secret"),
+            "no secret is printed"
+        );
+        let source = registry::source::RegistrySource::open(&repo.registry, "p");
+        match source {
+            Ok(source) => assert_eq!(source.describe(), place),
+            Err(error) => assert_eq!(error.code(), "feature_registry_not_built", "{error}"),
+        }
+    }
+}
+
+#[test]
+fn feasts_own_variables_name_the_settings_of_the_default_repository() {
+    let directory = tempfile::tempdir().unwrap();
+    let other = directory.path().join("other.yaml");
+    fs_err::write(&other, "project: from_path\nregistry: r\n").unwrap();
+    let encoded = "cHJvamVjdDogZnJvbV92YXJpYWJsZQpyZWdpc3RyeTogcgo=";
+    let load = |yaml: Option<&str>, path: Option<&Path>| {
+        let variable = |name: &str| match name {
+            YAML => yaml.map(str::to_owned),
+            YAML_PATH => path.map(|path| path.display().to_string()),
+            _ => None,
+        };
+        assert_eq!(Repo::is_in(&variable), yaml.or(path.map(|_| "")).is_some());
+        Repo::load_default(directory.path(), Path::new("feature_store.yaml"), &variable)
+    };
+    let repo = load(Some(encoded), Some(&other)).unwrap();
+    assert_eq!(repo.project, "from_variable");
+    assert_eq!(
+        registry_place(&repo),
+        directory.path().join("r").display().to_string()
+    );
+    assert_eq!(load(None, Some(&other)).unwrap().project, "from_path");
+    assert!(matches!(load(None, None), Err(Error::Missing { .. })));
+    let error = load(Some("%"), None).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "in FEATURE_STORE_YAML_BASE64, the value is not text in Base64"
+    );
 }

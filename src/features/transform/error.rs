@@ -145,15 +145,15 @@ impl Failure for Error {
             | Self::Endpoint { .. } => ErrorClass::Unavailable,
             Self::Value { .. } | Self::MissingInput { .. } => ErrorClass::InvalidInput,
             Self::DeadlineExceeded { .. } => ErrorClass::DeadlineExceeded,
-            Self::WrongRows { .. }
-            | Self::WrongInput { .. }
-            | Self::Columns(_) => ErrorClass::Internal,
+            Self::WrongRows { .. } | Self::WrongInput { .. } | Self::Columns(_) => {
+                ErrorClass::Internal
+            }
         }
     }
 
     fn code(&self) -> &'static str {
         match self {
-            Self::NoWay { .. } | Self::WithoutFeature { .. } => "feature_view_on_demand",
+            Self::NoWay { .. } | Self::WithoutFeature { .. } => "on_demand_uncomputable",
             Self::UnknownView { .. }
             | Self::UnknownSource { .. }
             | Self::UnknownSourceFeature { .. }

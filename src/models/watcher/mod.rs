@@ -2,12 +2,18 @@
 //!
 //! Versions load one after another, so that a warm-up is not timed while others take its cores; whatever takes long
 //! runs off the async workers. What fails is published with its reason and keeps nothing else from loading.
+//! When the features change under them, versions are bound anew on the engines they have (`rebind`).
 //! Not here: which step decides what (`artifact`, `inference`, the binder).
+
+mod rebind;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use self::rebind::rebind;
 use super::artifact::Artifact;
 use super::bind::{Binder, Candidate};
 use super::catalog::{
@@ -281,6 +287,3 @@ async fn elsewhere<T: Send + 'static>(
         Err(_) => Err(inference::Error::Stopping.into()),
     }
 }
-
-#[cfg(test)]
-mod tests;

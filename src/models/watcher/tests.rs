@@ -423,3 +423,49 @@ async fn before_the_first_load_everything_is_unavailable() {
         "model_not_found"
     );
 }
+
+/// Gives the plan it is told to, or refuses.
+struct Told(std::sync::Mutex<Option<usize>>);
+
+impl Binder for Told {
+    type Plan = usize;
+
+    fn bind(&self, _: &Candidate<'_>) -> Result<usize, BindError> {
+        let told = *self.0.lock().unwrap();
+        told.ok_or_else(|| Box::new(Refused("x".to_owned())) as BindError)
+    }
+}
+
+#[tokio::test]
+async fn a_version_is_bound_anew_and_keeps_its_plan_where_the_new_one_is_refused() {
+    let models = Models::new(&[("a", 1, "linreg_col")]);
+    let (registry, runtime) = (models.registry(), test_models::runtime());
+    let (binder, config) = (Told(Some(1).into()), Config::default());
+    let catalog = load_all(&*registry, &runtime, &binder, &config)
+        .await
+        .unwrap();
+    let held = catalog.resolve(&"a".parse().unwrap()).unwrap();
+    for (told, wanted) in [(Some(2), 2), (None, 2), (Some(3), 3)] {
+        *binder.0.lock().unwrap() = told;
+        rebind(&catalog, &*registry, &runtime, &binder, &config).await;
+        let resolved = catalog.resolve(&"a".parse().unwrap()).unwrap();
+        assert_eq!(resolved.version.plan, wanted);
+    }
+    assert_eq!(held.version.plan, 1);
+}
+
+#[tokio::test]
+async fn a_version_that_did_not_bind_is_loaded_once_it_does() {
+    let models = Models::new(&[("a", 1, "linreg_col")]);
+    let (registry, runtime) = (models.registry(), test_models::runtime());
+    let (binder, config) = (Told(None.into()), Config::default());
+    let catalog = load_all(&*registry, &runtime, &binder, &config)
+        .await
+        .unwrap();
+    assert_eq!(catalog.readiness().failed, ["a:1"]);
+    *binder.0.lock().unwrap() = Some(1);
+    rebind(&catalog, &*registry, &runtime, &binder, &config).await;
+    let resolved = catalog.resolve(&"a".parse().unwrap()).unwrap();
+    assert_eq!(resolved.version.plan, 1);
+    assert!(catalog.readiness().failed.is_empty());
+}

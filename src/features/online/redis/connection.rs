@@ -1,8 +1,9 @@
-//! One shared connection to Redis that comes back by itself.
+//! One shared connection to a Redis that comes back by itself.
 //!
 //! All callers send over one multiplexed connection. When it drops, the next caller dials and everyone who comes meanwhile
 //! waits for the same dial, each no longer than its own deadline. After a refused dial requests fail at once until a growing
-//! pause is over. A Redis that hangs, while dialling or later, costs each request its time-out.
+//! pause is over. A Redis that hangs, while dialling or later, costs the first requests their time-outs; then a breaker fails
+//! the others at once (`breaker`).
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,22 +13,20 @@ use arc_swap::ArcSwapOption;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use redis::aio::MultiplexedConnection;
-use redis::io::tcp::TcpSettings;
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, Pipeline, RedisError, Value,
-};
+use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::time::Instant;
 
 use super::super::{Error, within};
+use super::breaker::Breaker;
+use super::dial::Target;
 use crate::types::deadline::Deadline;
 
-const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// The kernel gives up on a peer that acknowledges nothing for so long.
+/// Where another server may take over, it is looked for more often.
+const LONGEST_PAUSE_OF_MOVING: Duration = Duration::from_millis(200);
 /// How often a request is sent when its connection drops each time.
 const MAX_TRIES: usize = 3;
-const DEAD_PEER: Duration = Duration::from_secs(5);
 
 type Dial = Shared<BoxFuture<'static, Result<Arc<Live>, Arc<RedisError>>>>;
 
@@ -36,13 +35,17 @@ struct Live(MultiplexedConnection);
 
 pub(super) struct Connection {
     store: Arc<str>,
-    info: Result<ConnectionInfo, Arc<RedisError>>,
+    target: Result<Target, Arc<RedisError>>,
+    /// Longest wait for an answer, if the settings have one.
+    answer_timeout: Option<Duration>,
     shared: Arc<State>,
+    breaker: Breaker,
 }
 
 struct State {
     live: ArcSwapOption<Live>,
     dialling: Mutex<Dialling>,
+    longest_pause: Duration,
 }
 
 struct Dialling {
@@ -67,7 +70,12 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    pub(super) fn new(store: Arc<str>, info: Result<ConnectionInfo, RedisError>) -> Self {
+    pub(super) fn new(
+        store: Arc<str>,
+        target: RedisResult<Target>,
+        answer_timeout: Option<Duration>,
+    ) -> Self {
+        let may_move = target.as_ref().is_ok_and(Target::may_move);
         let state = State {
             live: ArcSwapOption::empty(),
             dialling: Mutex::new(Dialling {
@@ -75,12 +83,24 @@ impl Connection {
                 failed: None,
                 pause: FIRST_PAUSE,
             }),
+            longest_pause: if may_move {
+                LONGEST_PAUSE_OF_MOVING
+            } else {
+                LONGEST_PAUSE
+            },
         };
         Self {
             store,
-            info: info.map_err(Arc::new),
+            target: target.map_err(Arc::new),
+            answer_timeout,
             shared: Arc::new(state),
+            breaker: Breaker::default(),
         }
+    }
+
+    /// Whether another server may take over behind this connection.
+    pub(super) fn may_move(&self) -> bool {
+        self.target.as_ref().is_ok_and(Target::may_move)
     }
 
     /// Sends a command and waits for its reply. Cancel safe.
@@ -99,21 +119,37 @@ impl Connection {
     }
 
     async fn send(&self, request: Request<'_>, deadline: Deadline) -> Result<Vec<Value>, Error> {
-        within(&self.store, deadline, async {
-            // It may have dropped while nobody looked; everything that we send may be sent twice.
-            for _ in 1..MAX_TRIES {
-                match self.try_send(request).await? {
-                    Err(error) if dropped(&error) => {}
-                    outcome => return outcome.map_err(|error| self.failed(Arc::new(error))),
-                }
-            }
-            let outcome = self.try_send(request).await?;
-            outcome.map_err(|error| self.failed(Arc::new(error)))
-        })
-        .await
+        let Some(_admitted) = self.breaker.admit() else {
+            let store = self.store.clone();
+            return Err(Error::NotAnswering { store });
+        };
+        let deadline = match self.answer_timeout {
+            None => deadline,
+            Some(limit) => deadline.at_most(limit),
+        };
+        let outcome = within(&self.store, deadline, self.send_until_it_stays(request)).await;
+        match &outcome {
+            Ok(_) | Err(Error::Refused { .. }) => self.breaker.answered(),
+            Err(Error::Timeout { waited, .. }) => self.timed_out(*waited),
+            // Nobody was there to answer.
+            Err(_) => {}
+        }
+        outcome
     }
 
-    /// Sends over the connection there is, and puts it away if it turns out to have dropped.
+    /// It may have dropped while nobody looked; everything that we send may be sent twice.
+    async fn send_until_it_stays(&self, request: Request<'_>) -> Result<Vec<Value>, Error> {
+        for _ in 1..MAX_TRIES {
+            match self.try_send(request).await? {
+                Err(error) if dropped(&error) => {}
+                outcome => return outcome.map_err(|error| self.failed(Arc::new(error))),
+            }
+        }
+        let outcome = self.try_send(request).await?;
+        outcome.map_err(|error| self.failed(Arc::new(error)))
+    }
+
+    /// Sends over the connection there is, and puts it away if it turns out to have dropped, or to lead to a former master.
     async fn try_send(
         &self,
         request: Request<'_>,
@@ -123,7 +159,22 @@ impl Connection {
         if outcome.as_ref().is_err_and(dropped) {
             self.forget(&live);
         }
+        if self.may_move()
+            && let Ok(replies) = &outcome
+            && let Some(error) = replies.iter().find_map(passing)
+        {
+            self.forget(&live);
+            return Err(self.unreachable(Arc::new(error)));
+        }
         Ok(outcome)
+    }
+
+    fn timed_out(&self, waited: Duration) {
+        self.breaker.timed_out(waited);
+        if self.may_move() && self.breaker.is_open() {
+            // Another server may have taken over while this one hangs; the next request asks where the master is.
+            self.shared.live.store(None);
+        }
     }
 
     async fn live(&self) -> Result<Arc<Live>, Error> {
@@ -145,11 +196,11 @@ impl Connection {
 
     /// The dial under way, or a new one unless the last one failed just now; and when it began.
     fn dial(&self) -> Result<(Dial, Instant), Arc<RedisError>> {
-        let info = self.info.clone()?;
+        let target = self.target.clone()?;
         let mut dialling = self.shared.dialling();
         let now = Instant::now();
         match &dialling.under_way {
-            Some((dial, started)) if now - *started < DIAL_TIMEOUT => {
+            Some((dial, started)) if now - *started < target.timeout() => {
                 return Ok((dial.clone(), *started));
             }
             _ => {}
@@ -161,7 +212,7 @@ impl Connection {
         }
         let shared = self.shared.clone();
         let dial = async move {
-            let outcome = connect(info).await;
+            let outcome = target.connect().await.map(Live);
             shared.dialled(now, outcome)
         };
         let dial = dial.boxed().shared();
@@ -176,14 +227,17 @@ impl Connection {
 
     /// Redis answered with an error, or there was no answer.
     fn failed(&self, error: Arc<RedisError>) -> Error {
-        if error.code().is_some() || error.kind() == ErrorKind::AuthenticationFailed {
-            return self.refused(error.to_string());
+        let is_answer = error.code().is_some() || error.kind() == ErrorKind::AuthenticationFailed;
+        match error.kind() {
+            ErrorKind::Server(kind) if is_passing(kind) => self.unreachable(error),
+            _ if is_answer => self.refused(error.to_string()),
+            _ => self.unreachable(error),
         }
+    }
+
+    fn unreachable(&self, source: Arc<RedisError>) -> Error {
         let store = self.store.clone();
-        Error::Unreachable {
-            store,
-            source: error,
-        }
+        Error::Unreachable { store, source }
     }
 
     /// The server answered, and not with what was asked for.
@@ -223,7 +277,7 @@ impl State {
             Err(error) => {
                 // The pause counts from the start: news of a dial that nobody drove for long is old.
                 dialling.failed = Some((error.clone(), started + dialling.pause));
-                dialling.pause = LONGEST_PAUSE.min(dialling.pause * 2);
+                dialling.pause = self.longest_pause.min(dialling.pause * 2);
             }
         }
         outcome
@@ -244,21 +298,27 @@ impl Request<'_> {
     }
 }
 
-async fn connect(info: ConnectionInfo) -> Result<Live, RedisError> {
-    let tcp = TcpSettings::default()
-        .set_nodelay(true)
-        .set_user_timeout(DEAD_PEER);
-    let client = Client::open(info.set_tcp_settings(tcp))?;
-    // Callers bring their own deadlines.
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(DIAL_TIMEOUT))
-        .set_response_timeout(None);
-    let connection = client
-        .get_multiplexed_async_connection_with_config(&config)
-        .await?;
-    Ok(Live(connection))
-}
-
 fn dropped(error: &RedisError) -> bool {
     error.is_unrecoverable_error() || error.is_connection_dropped() || error.is_io_error()
+}
+
+/// The error in a reply that another server will not give, or this one not for long: it is a replica, or not ready.
+pub(super) fn passing(reply: &Value) -> Option<RedisError> {
+    match reply {
+        Value::ServerError(error) if error.kind().is_some_and(is_passing) => {
+            Some(error.clone().into())
+        }
+        _ => None,
+    }
+}
+
+fn is_passing(kind: ServerErrorKind) -> bool {
+    matches!(
+        kind,
+        ServerErrorKind::ReadOnly
+            | ServerErrorKind::MasterDown
+            | ServerErrorKind::ClusterDown
+            | ServerErrorKind::TryAgain
+            | ServerErrorKind::BusyLoading
+    )
 }

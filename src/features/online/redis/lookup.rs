@@ -1,13 +1,14 @@
-//! Reading from Redis: one `HMGET` per entity key, all in one pipeline.
+//! Reading from Redis: one `HMGET` per entity key, all in one pipeline, or one per master of a cluster.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use redis::{Cmd, Pipeline, Value as Reply};
+use redis::{Cmd, Value as Reply};
 
+use super::super::raw::{RawRows, RowTime, hex};
 use super::super::{Error, KeyGroup, Lookup, StoredRows, StoredValue};
-use super::connection::Connection;
-use super::{feature_field, timestamp_field};
+use super::client::{Client, Commands, Patience};
+use super::{feature_field, full_key, timestamp_field};
 use crate::features::codec;
 use crate::features::key::EntityKeys;
 use crate::types::deadline::Deadline;
@@ -17,7 +18,7 @@ const MAX_PIPELINED: usize = 1_024;
 
 #[derive(Debug)]
 pub(super) struct RedisLookup {
-    connection: Arc<Connection>,
+    client: Arc<Client>,
     store: Arc<str>,
     project: Arc<str>,
     groups: Vec<Group>,
@@ -41,31 +42,37 @@ struct View {
 
 impl RedisLookup {
     pub(super) fn new(
-        connection: Arc<Connection>,
+        client: Arc<Client>,
         store: &Arc<str>,
         project: &Arc<str>,
         groups: &[KeyGroup],
     ) -> Self {
         Self {
-            connection,
+            client,
             store: store.clone(),
             project: project.clone(),
             groups: groups.iter().map(Group::new).collect(),
         }
     }
 
-    /// Appends what a reply to the `i`th group's command holds.
+    /// The values of a reply to the `i`th group's command, one per field.
+    fn fields(&self, i: usize, reply: Reply) -> Result<Vec<Reply>, Error> {
+        match reply {
+            Reply::Array(replies) if replies.len() == self.groups[i].fields.len() => Ok(replies),
+            other => Err(self.refused(&other)),
+        }
+    }
+
+    /// Appends what a reply to the `i`th group's command for `key` holds.
     pub(super) fn decode(
         &self,
         i: usize,
+        key: &[u8],
         reply: Reply,
         rows: &mut StoredRows,
     ) -> Result<(), Error> {
         let group = &self.groups[i];
-        let replies = match reply {
-            Reply::Array(replies) if replies.len() == group.fields.len() => replies,
-            other => return Err(self.refused(&other)),
-        };
+        let replies = self.fields(i, reply)?;
         let (features, timestamps) = replies.split_at(group.n_features);
         let mut features = features.iter();
         for (view, timestamp) in group.views.iter().zip(timestamps) {
@@ -73,7 +80,7 @@ impl RedisLookup {
                 Reply::Nil => None,
                 Reply::BulkString(bytes) => Some(
                     codec::decode_timestamp(bytes)
-                        .map_err(|source| self.invalid(view, "event timestamp", source))?,
+                        .map_err(|source| self.invalid(view, "event timestamp", key, source))?,
                 ),
                 other => return Err(self.refused(other)),
             };
@@ -82,7 +89,7 @@ impl RedisLookup {
                     (Reply::Nil, _) | (_, None) => None,
                     (Reply::BulkString(bytes), Some(event_timestamp)) => Some(StoredValue {
                         value: codec::decode(bytes)
-                            .map_err(|source| self.invalid(view, name, source))?,
+                            .map_err(|source| self.invalid(view, name, key, source))?,
                         event_timestamp,
                     }),
                     (other, _) => return Err(self.refused(other)),
@@ -93,11 +100,32 @@ impl RedisLookup {
         Ok(())
     }
 
-    fn invalid(&self, view: &View, feature: &str, source: codec::WireError) -> Error {
+    /// Appends what a reply holds, without looking into the values.
+    fn keep(&self, i: usize, _key: &[u8], reply: Reply, rows: &mut RawRows) -> Result<(), Error> {
+        let n_features = self.groups[i].n_features;
+        for (place, reply) in self.fields(i, reply)?.into_iter().enumerate() {
+            match reply {
+                Reply::BulkString(bytes) if place < n_features => rows.values.push(Some(bytes)),
+                Reply::Nil if place < n_features => rows.values.push(None),
+                Reply::BulkString(bytes) => {
+                    rows.times.push(match codec::decode_timestamp(&bytes) {
+                        Ok(timestamp) => RowTime::At(timestamp),
+                        Err(source) => RowTime::Invalid(source),
+                    })
+                }
+                Reply::Nil => rows.times.push(RowTime::Absent),
+                other => return Err(self.refused(&other)),
+            }
+        }
+        Ok(())
+    }
+
+    fn invalid(&self, view: &View, feature: &str, key: &[u8], source: codec::WireError) -> Error {
         Error::Value {
             store: self.store.clone(),
             view: view.name.clone(),
             feature: feature.to_owned(),
+            key: hex(key),
             source,
         }
     }
@@ -107,18 +135,15 @@ impl RedisLookup {
             Reply::ServerError(error) => error.to_string(),
             _ => "the reply to HMGET has another shape than asked for".to_owned(),
         };
-        self.connection.refused(message)
+        self.client.refused(message)
     }
 
     /// The `i`th group's command for one key.
     pub(super) fn command(&self, i: usize, key: &[u8]) -> Cmd {
         let group = &self.groups[i];
-        let n_key = key.len() + self.project.len();
-        let mut full_key = Vec::with_capacity(n_key);
-        full_key.extend_from_slice(key);
-        full_key.extend_from_slice(self.project.as_bytes());
-        let mut command = Cmd::with_capacity(2 + group.fields.len(), 5 + n_key + group.n_bytes);
-        command.arg("HMGET").arg(full_key);
+        let key = full_key(key, &self.project);
+        let mut command = Cmd::with_capacity(2 + group.fields.len(), 5 + key.len() + group.n_bytes);
+        command.arg("HMGET").arg(key);
         for field in &group.fields {
             command.arg(field.as_slice());
         }
@@ -152,6 +177,40 @@ impl Group {
     }
 }
 
+impl RedisLookup {
+    /// Reads all keys once; `keep` puts each reply into its group's rows.
+    async fn try_read<R: Send>(
+        &self,
+        keys: &[EntityKeys],
+        deadline: Deadline,
+        mut rows: Vec<R>,
+        keep: impl Fn(&Self, usize, &[u8], Reply, &mut R) -> Result<(), Error> + Send,
+    ) -> Result<Vec<R>, Error> {
+        let mut wanted: Vec<(usize, &[u8])> = Vec::new();
+        for (i, keys) in keys.iter().enumerate() {
+            wanted.extend(keys.iter().map(|key| (i, key)));
+        }
+        if let (Client::Node(connection), &[(i, key)]) = (&*self.client, wanted.as_slice()) {
+            let reply = connection.one(&self.command(i, key), deadline).await?;
+            keep(self, i, key, reply, &mut rows[i])?;
+            return Ok(rows);
+        }
+        for wanted in wanted.chunks(MAX_PIPELINED) {
+            let commands = Commands {
+                n: wanted.len(),
+                key: &|n| full_key(wanted[n].1, &self.project),
+                command: &|n| self.command(wanted[n].0, wanted[n].1),
+                script: None,
+            };
+            let replies = self.client.many(&commands, deadline).await?;
+            for (&(i, key), reply) in wanted.iter().zip(replies) {
+                keep(self, i, key, reply, &mut rows[i])?;
+            }
+        }
+        Ok(rows)
+    }
+}
+
 #[async_trait]
 impl Lookup for RedisLookup {
     async fn read(
@@ -159,27 +218,31 @@ impl Lookup for RedisLookup {
         keys: &[EntityKeys],
         deadline: Deadline,
     ) -> Result<Vec<StoredRows>, Error> {
-        let mut rows: Vec<StoredRows> = Vec::with_capacity(keys.len());
-        let mut wanted: Vec<(usize, &[u8])> = Vec::new();
-        for (i, (group, keys)) in self.groups.iter().zip(keys).enumerate() {
-            rows.push(Vec::with_capacity(keys.len() * group.n_features));
-            wanted.extend(keys.iter().map(|key| (i, key)));
-        }
-        if let &[(i, key)] = wanted.as_slice() {
-            let reply = self.connection.one(&self.command(i, key), deadline).await?;
-            self.decode(i, reply, &mut rows[i])?;
-            return Ok(rows);
-        }
-        for wanted in wanted.chunks(MAX_PIPELINED) {
-            let mut commands = Pipeline::with_capacity(wanted.len());
-            for &(i, key) in wanted {
-                commands.add_command(self.command(i, key));
-            }
-            let replies = self.connection.many(&commands, deadline).await?;
-            for (&(i, _), reply) in wanted.iter().zip(replies) {
-                self.decode(i, reply, &mut rows[i])?;
-            }
-        }
-        Ok(rows)
+        let attempt = |deadline| {
+            let groups = self.groups.iter().zip(keys);
+            let rows =
+                groups.map(|(group, keys)| Vec::with_capacity(keys.len() * group.n_features));
+            self.try_read(keys, deadline, rows.collect(), Self::decode)
+        };
+        self.client
+            .patiently(Patience::Gone(deadline), attempt)
+            .await
+    }
+
+    async fn read_raw(
+        &self,
+        keys: &[EntityKeys],
+        deadline: Deadline,
+    ) -> Result<Vec<RawRows>, Error> {
+        let attempt = |deadline| {
+            let groups = self.groups.iter().zip(keys);
+            let rows = groups.map(|(group, keys)| {
+                RawRows::with_capacity(keys.len(), group.views.len(), group.n_features)
+            });
+            self.try_read(keys, deadline, rows.collect(), Self::keep)
+        };
+        self.client
+            .patiently(Patience::Gone(deadline), attempt)
+            .await
     }
 }

@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use async_trait::async_trait;
-use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row as _};
 
+use super::super::raw::{RawRows, RowTime, hex};
 use super::super::{Error, KeyGroup, Lookup, StoredRows, StoredValue, within};
 use super::Database;
 use crate::features::codec;
 use crate::features::key::EntityKeys;
 use crate::types::deadline::Deadline;
+use crate::types::timestamp::Timestamp;
 
 /// Keys per group and statement. Numbers of keys are rounded up to a power of two, so that few texts are ever prepared.
 const MAX_KEYS: usize = 512;
@@ -37,6 +38,8 @@ struct View {
     literals: String,
     /// Place of the first feature among the group's.
     first: usize,
+    /// Place of the view among the group's.
+    place: usize,
 }
 
 impl SqliteLookup {
@@ -56,7 +59,7 @@ impl SqliteLookup {
         keys: &[EntityKeys],
         positions: &Positions<'_>,
         turn: usize,
-        answer: &mut [StoredRows],
+        take: &mut Take<'_>,
     ) -> Result<(), Error> {
         let mut parts: Vec<&View> = Vec::new();
         let mut owners: Vec<usize> = Vec::new();
@@ -90,43 +93,82 @@ impl SqliteLookup {
             let Some(i) = usize::try_from(part).ok().filter(|&i| i < parts.len()) else {
                 continue;
             };
-            let group = &self.groups[owners[i]];
             let key: &[u8] = row.try_get_unchecked(1).map_err(failed)?;
-            if let Some(position) = positions.of(owners[i], key) {
-                let cells = &mut answer[owners[i]][position * group.n_features..];
-                self.put(row, parts[i], cells)?;
-            }
+            let Some(position) = positions.of(owners[i], key) else {
+                continue;
+            };
+            let stored: i64 = row.try_get_unchecked(4).map_err(failed)?;
+            take(&Found {
+                group: owners[i],
+                position,
+                view: parts[i],
+                key,
+                feature: row.try_get_unchecked(2).map_err(failed)?,
+                bytes: row.try_get_unchecked(3).map_err(failed)?,
+                event_timestamp: self.database.clock.moment(stored),
+            })?;
         }
         Ok(())
     }
 
-    /// Decodes one found row into the cells of its key.
-    fn put(
-        &self,
-        row: &SqliteRow,
-        view: &View,
-        cells: &mut [Option<StoredValue>],
-    ) -> Result<(), Error> {
-        let failed = |error| self.database.failed(error);
-        let name: &str = row.try_get_unchecked(2).map_err(failed)?;
-        let bytes: &[u8] = row.try_get_unchecked(3).map_err(failed)?;
-        let stored: i64 = row.try_get_unchecked(4).map_err(failed)?;
-        let value = codec::decode(bytes).map_err(|source| Error::Value {
+    /// Decodes what was found into the cells of its key.
+    fn put(&self, found: &Found<'_>, cells: &mut [Option<StoredValue>]) -> Result<(), Error> {
+        let value = codec::decode(found.bytes).map_err(|source| Error::Value {
             store: self.database.store.clone(),
-            view: view.name.clone(),
-            feature: name.to_owned(),
+            view: found.view.name.clone(),
+            feature: found.feature.to_owned(),
+            key: hex(found.key),
             source,
         })?;
         let stored = StoredValue {
             value,
-            event_timestamp: self.database.clock.moment(stored),
+            event_timestamp: found.event_timestamp,
         };
-        for (i, feature) in view.features.iter().enumerate() {
-            if feature == name {
-                cells[view.first + i] = Some(stored.clone());
-            }
+        for place in found.places() {
+            cells[place] = Some(stored.clone());
         }
         Ok(())
+    }
+
+    /// Reads all keys in turns and hands on every feature that is found.
+    async fn fetch(
+        &self,
+        keys: &[EntityKeys],
+        deadline: Deadline,
+        take: &mut Take<'_>,
+    ) -> Result<(), Error> {
+        let largest = keys.iter().map(EntityKeys::len).max().unwrap_or(0);
+        within(&self.database.store, deadline, async {
+            let positions = Positions::new(keys);
+            for turn in 0..largest.div_ceil(MAX_KEYS) {
+                self.read_turn(keys, &positions, turn, take).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// What is done with each found feature.
+type Take<'a> = dyn FnMut(&Found<'_>) -> Result<(), Error> + Send + 'a;
+
+/// One feature of one key, as the database has it.
+struct Found<'a> {
+    group: usize,
+    /// Of the key among its group's.
+    position: usize,
+    view: &'a View,
+    key: &'a [u8],
+    feature: &'a str,
+    bytes: &'a [u8],
+    event_timestamp: Timestamp,
+}
+
+impl Found<'_> {
+    /// Where the feature stands among its group's: twice where it is selected twice.
+    fn places(&self) -> impl Iterator<Item = usize> {
+        let features = self.view.features.iter().enumerate();
+        features.filter_map(|(i, feature)| (feature == self.feature).then_some(self.view.first + i))
     }
 }
 
@@ -146,6 +188,7 @@ impl Group {
                 features: view.features.clone(),
                 literals: literals.join(", "),
                 first: n_features,
+                place: views.len(),
             });
             n_features += view.features.len();
         }
@@ -211,17 +254,35 @@ impl Lookup for SqliteLookup {
         keys: &[EntityKeys],
         deadline: Deadline,
     ) -> Result<Vec<StoredRows>, Error> {
-        let mut answer = Vec::with_capacity(self.groups.len());
-        let mut n_turns = 0;
-        for (group, keys) in self.groups.iter().zip(keys) {
-            answer.push(vec![None; keys.len() * group.n_features]);
-            n_turns = n_turns.max(keys.len().div_ceil(MAX_KEYS));
-        }
-        within(&self.database.store, deadline, async {
-            let positions = Positions::new(keys);
-            for turn in 0..n_turns {
-                self.read_turn(keys, &positions, turn, &mut answer).await?;
+        let groups = self.groups.iter().zip(keys);
+        let mut answer: Vec<StoredRows> = groups
+            .map(|(group, keys)| vec![None; keys.len() * group.n_features])
+            .collect();
+        self.fetch(keys, deadline, &mut |found| {
+            let first = found.position * self.groups[found.group].n_features;
+            self.put(found, &mut answer[found.group][first..])
+        })
+        .await?;
+        Ok(answer)
+    }
+
+    async fn read_raw(
+        &self,
+        keys: &[EntityKeys],
+        deadline: Deadline,
+    ) -> Result<Vec<RawRows>, Error> {
+        let groups = self.groups.iter().zip(keys);
+        let mut answer: Vec<RawRows> = groups
+            .map(|(group, keys)| RawRows::absent(keys.len(), group.views.len(), group.n_features))
+            .collect();
+        self.fetch(keys, deadline, &mut |found| {
+            let group = &self.groups[found.group];
+            let rows = &mut answer[found.group];
+            for place in found.places() {
+                rows.values[found.position * group.n_features + place] = Some(found.bytes.to_vec());
             }
+            rows.times[found.position * group.views.len() + found.view.place] =
+                RowTime::At(found.event_timestamp);
             Ok(())
         })
         .await?;

@@ -27,6 +27,7 @@ use self::clock::Clock;
 pub(super) use self::config::Config;
 use self::lookup::SqliteLookup;
 use super::{Error, KeyGroup, Lookup, OnlineStore, Row, StoredView, within};
+use crate::features::key::KeyLayout;
 use crate::types::deadline::Deadline;
 
 /// Each costs a thread once it is used.
@@ -81,6 +82,10 @@ impl OnlineStore for SqliteStore {
 
     async fn write(&self, view: &StoredView, rows: &[Row]) -> Result<usize, Error> {
         write::write(&self.writer, &self.database, view, rows).await
+    }
+
+    async fn delete_view(&self, view: &StoredView, _keys: &KeyLayout) -> Result<usize, Error> {
+        write::delete_view(&self.writer, &self.database, view).await
     }
 
     async fn ping(&self, deadline: Deadline) -> Result<(), Error> {

@@ -47,6 +47,36 @@ pub(super) async fn write(
     Ok(rows.len())
 }
 
+/// Drops the view's table; the index goes with it.
+pub(super) async fn delete_view(
+    pool: &SqlitePool,
+    database: &Database,
+    view: &StoredView,
+) -> Result<usize, Error> {
+    if !database.path.exists() {
+        return Ok(0);
+    }
+    let failed = |error| database.failed(error);
+    let table = database.table(&view.name);
+    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+    let count = format!("SELECT COUNT(DISTINCT entity_key) FROM {table}");
+    let counted = sqlx::query_scalar::<_, i64>(AssertSqlSafe(count))
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(failed);
+    let n_keys = match counted {
+        Err(Error::NotMaterialized { .. }) => return Ok(0),
+        counted => counted?,
+    };
+    let drop = format!("DROP TABLE {table}");
+    sqlx::query(AssertSqlSafe(drop))
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+    transaction.commit().await.map_err(failed)?;
+    Ok(usize::try_from(n_keys).unwrap_or(0))
+}
+
 fn make_directory(database: &Database) -> Result<(), Error> {
     let Some(directory) = database.path.parent() else {
         return Ok(());

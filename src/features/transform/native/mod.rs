@@ -14,7 +14,8 @@ mod program;
 mod query;
 #[cfg(feature = "datafusion")]
 mod substrait;
-#[cfg(all(test, feature = "datafusion"))]
+#[cfg(test)]
+#[cfg(feature = "datafusion")]
 mod tests;
 
 use std::sync::Arc;

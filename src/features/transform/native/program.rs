@@ -98,7 +98,9 @@ fn check_rows(plan: &LogicalPlan) -> Result<()> {
     let why = match plan {
         LogicalPlan::Projection(projection) => {
             if projection.expr.iter().any(has_subquery) {
-                return plan_err!("it has a subquery in an expression, but a row may not depend on others");
+                return plan_err!(
+                    "it has a subquery in an expression, but a row may not depend on others"
+                );
             }
             return check_rows(&projection.input);
         }
@@ -143,7 +145,11 @@ fn check_outputs(
 ) -> std::result::Result<(), Error> {
     let found = plan.schema();
     for feature in &view.features {
-        let Some(column) = found.fields().iter().find(|field| *field.name() == feature.name) else {
+        let Some(column) = found
+            .fields()
+            .iter()
+            .find(|field| *field.name() == feature.name)
+        else {
             let names = found.fields().iter().map(|field| field.name().as_str());
             return Err(Error::MissingColumn {
                 view: view.name.clone(),
@@ -186,8 +192,7 @@ fn optimize(plan: LogicalPlan) -> Result<LogicalPlan> {
         Arc::new(OptimizeProjections::new()),
     ]);
     let options = Arc::new(functions::options().clone());
-    let context =
-        OptimizerContext::new_with_config_options(options).with_skip_failing_rules(false);
+    let context = OptimizerContext::new_with_config_options(options).with_skip_failing_rules(false);
     optimizer.optimize(plan, &context, |_, _| {})
 }
 
@@ -226,22 +231,14 @@ fn expressions(plan: &LogicalPlan) -> Result<(SchemaRef, Vec<Stage>)> {
 
 #[async_trait]
 impl Transform for Program {
-    async fn run(
-        &self,
-        input: Columns,
-        deadline: Deadline,
-    ) -> std::result::Result<Columns, Error> {
+    async fn run(&self, input: Columns, deadline: Deadline) -> std::result::Result<Columns, Error> {
         let is_long = input.n_rows > CHUNK;
         crate::shutdown::run_here(is_long, || self.compute(&input, deadline))
     }
 }
 
 impl Program {
-    fn compute(
-        &self,
-        input: &Columns,
-        deadline: Deadline,
-    ) -> std::result::Result<Columns, Error> {
+    fn compute(&self, input: &Columns, deadline: Deadline) -> std::result::Result<Columns, Error> {
         let batch = self.batch(input)?;
         let mut outputs: Vec<Vec<Value>> = Vec::with_capacity(self.outputs.len());
         for _ in &self.outputs {
@@ -303,17 +300,13 @@ impl Program {
             });
             let arrays = arrays.collect::<Result<Vec<_>>>();
             let arrays = arrays.map_err(|error| self.failed(&error))?;
-            input = batch(&stage.schema, arrays, n_rows)
-                .map_err(|error| self.failed(&error.into()))?;
+            input =
+                batch(&stage.schema, arrays, n_rows).map_err(|error| self.failed(&error.into()))?;
         }
         Ok(input.columns().to_vec())
     }
 
-    fn values(
-        &self,
-        column: &ArrayRef,
-        feature: &Field,
-    ) -> std::result::Result<Vec<Value>, Error> {
+    fn values(&self, column: &ArrayRef, feature: &Field) -> std::result::Result<Vec<Value>, Error> {
         let converted = arrays::values(column, feature.value_type);
         let converted = converted.map_err(|error| Error::Value {
             view: self.view.clone(),

@@ -138,10 +138,7 @@ impl Address {
             return Ok(channel.clone());
         }
         let endpoint = self.endpoint()?;
-        Ok(self
-            .channel
-            .get_or_init(|| endpoint.connect_lazy())
-            .clone())
+        Ok(self.channel.get_or_init(|| endpoint.connect_lazy()).clone())
     }
 
     async fn call<M, A>(
@@ -173,7 +170,9 @@ impl Address {
             let answer = client
                 .unary(request, PathAndQuery::from_static(path), codec)
                 .await;
-            Ok(answer.map_err(|status| self.failed(status, what))?.into_inner())
+            Ok(answer
+                .map_err(|status| self.failed(status, what))?
+                .into_inner())
         };
         match tokio::time::timeout_at(deadline.instant(), call).await {
             Ok(Err(Error::Refused { .. })) if deadline.is_past() => Err(too_late()),
@@ -245,11 +244,7 @@ impl Transform for ServiceTransform {
 }
 
 impl ServiceTransform {
-    fn output(
-        &self,
-        feature: &Field,
-        answer: &arrow::array::RecordBatch,
-    ) -> Result<Column, Error> {
+    fn output(&self, feature: &Field, answer: &arrow::array::RecordBatch) -> Result<Column, Error> {
         let full = format!("{}__{}", self.view, feature.name);
         let found = answer
             .column_by_name(&full)

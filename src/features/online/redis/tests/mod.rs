@@ -2,6 +2,7 @@
 
 #[cfg(feature = "test-services")]
 mod services;
+mod settings;
 
 use std::collections::BTreeMap;
 
@@ -14,64 +15,24 @@ use super::*;
 use crate::features::codec;
 use crate::features::key::{KeyLayout, KeyValue, KeyVersion};
 use crate::features::registry::Registry;
-use crate::features::repo::Problem;
 use crate::features::testing::{bytes_of, fixture, hex, recorded, unhex};
 use crate::types::timestamp::Timestamp;
 
 fn config(text: &str) -> Config {
-    match Config::parse(text, &mut Vec::new()) {
+    match Config::parse("redis", text, None, &mut Vec::new()) {
         Ok(config) => config,
         Err(_) => panic!("{text} is a connection string"),
     }
 }
 
-#[test]
-fn connection_strings_read_as_in_feast() {
-    for (text, place) in [
-        ("localhost:6379", "localhost:6379"),
-        ("10.0.0.1:7000,db=3", "10.0.0.1:7000/3"),
-        (
-            "db=0,redis.example:6380,password=p=q,username=u",
-            "redis.example:6380",
-        ),
-        ("a:1,ssl=false,socket_timeout=3", "a:1"),
-        ("password=x", "localhost:6379"),
-    ] {
-        assert_eq!(config(text).place(), place, "{text}");
-    }
-    let info = config("a:1,username=u,password=12=3,db=4")
-        .connection_info()
-        .unwrap();
-    let login = info.redis_settings();
-    assert_eq!(
-        (login.username(), login.password(), login.db()),
-        (Some("u"), Some("12=3"), 4)
-    );
-    let quoted = config("a:1,password=\"p w\"").connection_info().unwrap();
-    assert_eq!(quoted.redis_settings().password(), Some("p w"));
-}
-
-#[test]
-fn what_a_connection_string_cannot_say_is_refused() {
-    for (text, part) in [
-        ("localhost", "must begin with `host:port`"),
-        ("", "must begin with `host:port`"),
-        ("::1:6379", "must begin with `host:port`"),
-        ("a:x", "must begin with `host:port`"),
-        ("a:1,db=x", "`db` of"),
-        ("a:1,ssl=true", "`ssl` of"),
-        ("a:1,ssl=False", "`ssl` of"),
-    ] {
-        let message = match Config::parse(text, &mut Vec::new()) {
-            Err(Problem::Invalid(message) | Problem::Unsupported(message)) => message,
-            _ => panic!("{text} is no connection string for us"),
-        };
-        assert!(message.contains(part), "{message}");
-        assert!(
-            !message.contains("localhost,"),
-            "nothing of the string is echoed"
-        );
-    }
+/// How the node at hand is reached.
+fn info(config: &Config) -> redis::ConnectionInfo {
+    let address = match &config.deployment {
+        Deployment::Single(address) => address.clone(),
+        Deployment::Cluster(nodes) => nodes[0].clone(),
+        Deployment::Sentinel(sentinels) => sentinels.nodes[0].clone(),
+    };
+    config.access.info(&address).unwrap()
 }
 
 /// The recorded hashes: key to field to value.
@@ -132,7 +93,7 @@ fn compare(dump: &str, version: KeyVersion, tables: &[&str]) -> usize {
             let lookup = lookup(vec![view(name, &[feature])]);
             let mut answer = StoredRows::new();
             lookup
-                .decode(0, reply(&lookup, &key, &hashes), &mut answer)
+                .decode(0, &key, reply(&lookup, &key, &hashes), &mut answer)
                 .unwrap();
             let stored = answer.pop().flatten().unwrap();
             let mut bytes = Vec::new();
@@ -259,7 +220,7 @@ fn without_a_timestamp_nothing_is_found_and_the_epoch_is_one() {
     ];
     let mut answer = StoredRows::new();
     lookup
-        .decode(0, Reply::Array(replies), &mut answer)
+        .decode(0, b"key", Reply::Array(replies), &mut answer)
         .unwrap();
     let stored = StoredValue {
         value: crate::types::value::Value::Int64(2),
@@ -277,12 +238,14 @@ fn a_reply_of_another_shape_is_refused() {
         Reply::Array(vec![Reply::Int(1), Reply::BulkString(vec![])]),
         Reply::Array(vec![Reply::Nil, Reply::Int(1)]),
     ] {
-        let error = lookup.decode(0, reply, &mut StoredRows::new()).unwrap_err();
+        let error = lookup
+            .decode(0, b"key", reply, &mut StoredRows::new())
+            .unwrap_err();
         assert!(matches!(error, Error::Refused { .. }), "{error}");
     }
     let replies = vec![Reply::BulkString(unhex("12ff")), Reply::BulkString(vec![])];
     let error = lookup
-        .decode(0, Reply::Array(replies), &mut StoredRows::new())
+        .decode(0, b"key", Reply::Array(replies), &mut StoredRows::new())
         .unwrap_err();
     assert!(error.to_string().contains("`v:a`"), "{error}");
 }

@@ -28,7 +28,7 @@ impl Served {
     }
 
     async fn connection(&self) -> redis::aio::MultiplexedConnection {
-        let client = redis::Client::open(self.config.connection_info().unwrap()).unwrap();
+        let client = redis::Client::open(info(&self.config)).unwrap();
         client.get_multiplexed_async_connection().await.unwrap()
     }
 
@@ -61,6 +61,14 @@ impl Served {
                 .await
                 .unwrap();
         }
+    }
+}
+
+/// The connection that a store of one server reads over.
+fn node(store: &RedisStore) -> &Connection {
+    match &*store.reads {
+        Client::Node(connection) => connection,
+        Client::Cluster(_) => panic!("a cluster has several"),
     }
 }
 
@@ -280,7 +288,7 @@ async fn a_dropped_connection_is_made_anew_within_the_request() {
     store.ping(soon()).await.unwrap();
     for _ in 0..3 {
         let mut id = redis::cmd("CLIENT");
-        let id = store.reads.one(id.arg("ID"), soon()).await.unwrap();
+        let id = node(&store).one(id.arg("ID"), soon()).await.unwrap();
         let Reply::Int(id) = id else { panic!("{id:?}") };
         let mut kill = redis::cmd("CLIENT");
         kill.arg("KILL").arg("ID").arg(id);

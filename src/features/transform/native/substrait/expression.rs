@@ -4,9 +4,7 @@ use std::collections::HashMap;
 
 use datafusion::common::{Column, Result, ScalarValue, plan_err};
 use datafusion::logical_expr::expr::{Case, InList, ScalarFunction};
-use datafusion::logical_expr::{
-    Between, BinaryExpr, Expr, Like, Operator, cast, lit, try_cast,
-};
+use datafusion::logical_expr::{Between, BinaryExpr, Expr, Like, Operator, cast, lit, try_cast};
 
 use super::proto::{
     Expression, ExpressionType, FieldReference, IfThen, ScalarFunction as Call, Switch,
@@ -25,10 +23,39 @@ const OTHER_NAMES: [(&str, &str); 5] = [
 
 /// Functions that DataFusion has under the same name, with the same arguments.
 const SAME_NAMES: [&str; 33] = [
-    "abs", "acos", "asin", "atan", "atan2", "ceil", "coalesce", "concat", "contains", "cos",
-    "ends_with", "exp", "floor", "ln", "log10", "log2", "lower", "lpad", "ltrim", "nullif", "power",
-    "repeat", "replace", "reverse", "right", "round", "rpad", "rtrim", "sin", "sqrt",
-    "starts_with", "tan", "upper",
+    "abs",
+    "acos",
+    "asin",
+    "atan",
+    "atan2",
+    "ceil",
+    "coalesce",
+    "concat",
+    "contains",
+    "cos",
+    "ends_with",
+    "exp",
+    "floor",
+    "ln",
+    "log10",
+    "log2",
+    "lower",
+    "lpad",
+    "ltrim",
+    "nullif",
+    "power",
+    "repeat",
+    "replace",
+    "reverse",
+    "right",
+    "round",
+    "rpad",
+    "rtrim",
+    "sin",
+    "sqrt",
+    "starts_with",
+    "tan",
+    "upper",
 ];
 
 /// What an expression may refer to.

@@ -46,9 +46,7 @@ pub(super) fn literal(literal: &Literal) -> Result<ScalarValue> {
         }
         LiteralType::Binary(bytes) => ScalarValue::Binary(Some(bytes.clone())),
         LiteralType::Timestamp(micros) => ScalarValue::TimestampMicrosecond(Some(*micros), None),
-        LiteralType::TimestampTz(micros) => {
-            ScalarValue::TimestampMicrosecond(Some(*micros), utc())
-        }
+        LiteralType::TimestampTz(micros) => ScalarValue::TimestampMicrosecond(Some(*micros), utc()),
         LiteralType::Date(days) => ScalarValue::Date32(Some(*days)),
         LiteralType::Time(micros) => ScalarValue::Time64Microsecond(Some(*micros)),
         LiteralType::PrecisionTimestamp(time) => precise(time, None)?,

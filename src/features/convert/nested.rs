@@ -6,8 +6,8 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 
-use super::convert::{cast, values};
 use super::lists::{as_list_array, spans};
+use super::{cast, values};
 use crate::features::definitions::ValueType;
 use crate::types::value::{List, Map, Value};
 

@@ -5,14 +5,18 @@
 //! integers beside a null keep all 64 bits.
 //! Not here: lists, sets and kinds of text (`lists`), maps, structs and nested lists (`nested`).
 
+mod lists;
+mod nested;
+#[cfg(test)]
+mod tests;
+
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Int64Array};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int32Type, Int64Type, TimeUnit};
 use arrow::error::ArrowError;
 
-use super::lists::{as_lists, as_sets, lists, text_lists, text_sets, texts};
-use super::nested;
-use crate::features::definitions::ValueType;
+use self::lists::{as_lists, as_sets, lists, text_lists, text_sets, texts};
+use super::definitions::ValueType;
 use crate::types::value::{List, TextKind, Value};
 
 /// What Feast stores for a moment that is not there.
@@ -195,7 +199,7 @@ fn seconds(array: &ArrayRef) -> Result<Option<ArrayRef>, ArrowError> {
 }
 
 /// All items of a canonical column; nulls are zero, empty or false.
-pub(super) fn items(array: &ArrayRef, scalar: ValueType) -> List {
+fn items(array: &ArrayRef, scalar: ValueType) -> List {
     match scalar {
         ValueType::Bytes => {
             let items = array.as_binary::<i32>().iter();

@@ -4,7 +4,7 @@ use arrow::array::{Array, ArrayRef, AsArray, ListArray};
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 
-use super::convert::{canonical, cast, items};
+use super::{canonical, cast, items};
 use crate::features::definitions::ValueType;
 use crate::types::value::{List, TextKind, Value};
 

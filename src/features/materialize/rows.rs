@@ -1,0 +1,107 @@
+//! Pulled batches to rows of the online store, column by column.
+
+use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, RecordBatch};
+use arrow::datatypes::TimestampMicrosecondType;
+
+use crate::features::convert;
+use crate::features::definitions::FeatureView;
+use crate::features::key::{KeyLayout, KeyValue, KeyVersion};
+use crate::features::offline::{self, Column, PullLatest, wrong_type, wrong_value};
+use crate::features::online::Row;
+use crate::types::timestamp::Timestamp;
+use crate::types::value::Value;
+
+/// Compiled once per view.
+#[derive(Debug)]
+pub(super) struct RowMaker {
+    pull: PullLatest,
+    layout: KeyLayout,
+}
+
+impl RowMaker {
+    pub(super) fn new(view: &FeatureView, pull: PullLatest, version: KeyVersion) -> Self {
+        let names: Vec<&str> = pull
+            .keys
+            .iter()
+            .map(|key| key.field.name.as_str())
+            .collect();
+        let layout = match view.entities.is_empty() {
+            true => KeyLayout::entityless(version),
+            false => KeyLayout::new(version, &names),
+        };
+        Self { pull, layout }
+    }
+
+    /// One row per row of the batch, in its order.
+    pub(super) fn rows(&self, batch: &RecordBatch) -> Result<Vec<Row>, offline::Error> {
+        let positions = self.pull.position();
+        let mut keys = Vec::with_capacity(self.pull.keys.len());
+        for (column, array) in self.pull.keys.iter().zip(batch.columns()) {
+            keys.push(self.keys(column, array)?);
+        }
+        let micros = |at: usize| -> &PrimitiveArray<TimestampMicrosecondType> {
+            batch.column(at).as_primitive()
+        };
+        let event = micros(positions.event_timestamp);
+        let created = positions.created_timestamp.map(micros);
+        let mut rows: Vec<Row> = Vec::with_capacity(batch.num_rows());
+        for row in 0..batch.num_rows() {
+            let mut key = Vec::with_capacity(self.layout.size_hint());
+            self.layout.encode(|i| &keys[i][row], &mut key);
+            let created = created.filter(|created| created.is_valid(row));
+            rows.push(Row {
+                key,
+                values: Vec::with_capacity(self.pull.features.len()),
+                event_timestamp: Timestamp::from_micros(event.value(row)),
+                created_timestamp: created
+                    .map(|created| Timestamp::from_micros(created.value(row))),
+            });
+        }
+        let features = &batch.columns()[positions.first_feature..positions.event_timestamp];
+        for (column, array) in self.pull.features.iter().zip(features) {
+            for (row, value) in rows.iter_mut().zip(self.values(column, array)?) {
+                row.values.push(value);
+            }
+        }
+        Ok(rows)
+    }
+
+    fn keys(&self, column: &Column, array: &ArrayRef) -> Result<Vec<KeyValue>, offline::Error> {
+        if array.null_count() > 0 {
+            return Err(offline::Error::NullKey {
+                view: self.pull.view.clone(),
+                column: column.name.clone(),
+            });
+        }
+        let mut keys = Vec::with_capacity(array.len());
+        for value in self.values(column, array)? {
+            keys.push(match value {
+                Value::Bytes(bytes) => KeyValue::Bytes(bytes),
+                Value::String(text) => KeyValue::String(text),
+                Value::Int32(number) => KeyValue::Int32(number),
+                Value::Int64(number) => KeyValue::Int64(number),
+                Value::UnixTimestamp(seconds) => KeyValue::UnixTimestamp(seconds),
+                _ => return Err(self.wrong_type(column, array)),
+            });
+        }
+        Ok(keys)
+    }
+
+    fn values(&self, column: &Column, array: &ArrayRef) -> Result<Vec<Value>, offline::Error> {
+        let wanted = column.field.value_type;
+        match convert::values(array, wanted) {
+            Ok(Some(values)) => Ok(values),
+            Ok(None) => Err(self.wrong_type(column, array)),
+            Err(error) => Err(wrong_value(&self.pull.view, &column.name, wanted, error)),
+        }
+    }
+
+    fn wrong_type(&self, column: &Column, array: &ArrayRef) -> offline::Error {
+        wrong_type(
+            &self.pull.view,
+            &column.name,
+            &column.field,
+            array.data_type(),
+        )
+    }
+}

@@ -1,0 +1,199 @@
+//! Batches as a source has them, to batches as a pull wants them: the wanted columns, keys in their types, times in
+//! microseconds, and only the rows in the range.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::{CastOptions, cast_with_options, filter_record_batch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
+
+use super::pull::{Column, PullLatest};
+use super::{Error, wrong_type, wrong_value};
+use crate::features::convert;
+use crate::features::definitions::ValueType;
+use crate::features::suggest::Known;
+
+/// Event and created timestamps of a batch.
+const MICROS: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
+
+/// Compiled for one pull and one schema of its source.
+#[derive(Debug)]
+pub(super) struct Canonical {
+    pull: PullLatest,
+    /// Positions in the source's schema, sorted: the columns that are needed at all.
+    needed: Vec<usize>,
+    /// For each column of the result its place among `needed`.
+    places: Vec<usize>,
+    schema: SchemaRef,
+    range: RangeInclusive<i64>,
+}
+
+impl Canonical {
+    /// Looks the columns up in the schema of `place`.
+    pub(super) fn new(pull: &PullLatest, source: &Schema, place: &str) -> Result<Self, Error> {
+        let columns = pull.keys.iter().chain(&pull.features);
+        let names = columns.map(|column| column.name.as_str());
+        let names = names.chain([pull.source.timestamp_field.as_str()]);
+        let mut positions = Vec::new();
+        for name in names.chain(pull.created()) {
+            positions.push(source.index_of(name).map_err(|_| {
+                let known = source.fields().iter().map(|field| field.name().as_str());
+                Error::NoColumn {
+                    view: pull.view.clone(),
+                    place: place.to_owned(),
+                    column: name.to_owned(),
+                    known: Known::instead_of(name, known),
+                }
+            })?);
+        }
+        let mut needed = positions.clone();
+        needed.sort_unstable();
+        needed.dedup();
+        let place_of = |position: &usize| needed.binary_search(position).unwrap_or(0);
+        let places = positions.iter().map(place_of).collect();
+        let types = positions.iter().map(|&at| source.field(at).data_type());
+        Ok(Self {
+            needed,
+            places,
+            schema: schema(pull, types)?,
+            range: pull.start.as_micros()..=pull.end.as_micros(),
+            pull: pull.clone(),
+        })
+    }
+
+    /// Positions of the source's columns that a batch must have, in order.
+    pub(super) fn needed(&self) -> &[usize] {
+        &self.needed
+    }
+
+    /// Of the batches that `batch` makes. Names are by place, as a source column may be wanted twice.
+    pub(super) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// `columns` are those of `needed`.
+    pub(super) fn batch(&self, columns: &[ArrayRef]) -> Result<RecordBatch, Error> {
+        let pull = &self.pull;
+        let at = |i: usize| &columns[self.places[i]];
+        let positions = pull.position();
+        let mut arrays = Vec::with_capacity(self.places.len());
+        let mut has_null = None;
+        for (i, column) in pull.keys.iter().enumerate() {
+            let key = key(pull, column, at(i))?;
+            if key.null_count() > 0 {
+                has_null = Some(i);
+            }
+            arrays.push(key);
+        }
+        for i in positions.first_feature..positions.event_timestamp {
+            arrays.push(plain(
+                pull,
+                &pull.features[i - positions.first_feature],
+                at(i),
+            )?);
+        }
+        let event = self.micros(&pull.source.timestamp_field, at(positions.event_timestamp))?;
+        let inside = self.inside(&event);
+        arrays.push(event);
+        if let (Some(i), Some(name)) = (positions.created_timestamp, pull.created()) {
+            arrays.push(self.micros(name, at(i))?);
+        }
+        let failed = |error| pull.unreadable("in memory", error);
+        let mut batch = RecordBatch::try_new(self.schema.clone(), arrays).map_err(failed)?;
+        if inside.true_count() < batch.num_rows() {
+            batch = filter_record_batch(&batch, &inside).map_err(failed)?;
+        }
+        match has_null {
+            // Only a row of the range may be blamed.
+            Some(i) if batch.column(i).null_count() > 0 => Err(Error::NullKey {
+                view: pull.view.clone(),
+                column: pull.keys[i].name.clone(),
+            }),
+            _ => Ok(batch),
+        }
+    }
+
+    fn inside(&self, event: &ArrayRef) -> BooleanArray {
+        let times = event.as_primitive::<TimestampMicrosecondType>();
+        let inside = |time: Option<i64>| Some(time.is_some_and(|time| self.range.contains(&time)));
+        times.iter().map(inside).collect()
+    }
+
+    /// A time column in microseconds; naive times are UTC.
+    fn micros(&self, name: &str, array: &ArrayRef) -> Result<ArrayRef, Error> {
+        let zone = match array.data_type() {
+            DataType::Timestamp(_, zone) => zone.clone(),
+            _ => None,
+        };
+        let strict = CastOptions {
+            safe: false,
+            ..CastOptions::default()
+        };
+        // A cast that drops the zone would shift the clock; one by way of the number does not.
+        let micros = DataType::Timestamp(TimeUnit::Microsecond, zone);
+        cast_with_options(array, &micros, &strict)
+            .and_then(|array| cast_with_options(&array, &DataType::Int64, &strict))
+            .and_then(|array| cast_with_options(&array, &MICROS, &strict))
+            .map_err(|error| wrong_value(&self.pull.view, name, ValueType::UnixTimestamp, error))
+    }
+}
+
+fn schema<'a>(
+    pull: &PullLatest,
+    types: impl Iterator<Item = &'a DataType>,
+) -> Result<SchemaRef, Error> {
+    let n_keys = pull.keys.len();
+    let n_features = pull.features.len();
+    let mut fields = Vec::new();
+    for (i, kind) in types.enumerate() {
+        let (name, kind) = if i < n_keys {
+            let column = &pull.keys[i];
+            let empty = arrow::array::new_empty_array(kind);
+            (
+                format!("key_{i}"),
+                key(pull, column, &empty)?.data_type().clone(),
+            )
+        } else if i < n_keys + n_features {
+            (format!("feature_{}", i - n_keys), unpacked(kind).clone())
+        } else if i == n_keys + n_features {
+            ("event_timestamp".to_owned(), MICROS)
+        } else {
+            ("created_timestamp".to_owned(), MICROS)
+        };
+        fields.push(Field::new(name, kind, true));
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+/// A key column in the one type that its entity keys are made of.
+fn key(pull: &PullLatest, column: &Column, array: &ArrayRef) -> Result<ArrayRef, Error> {
+    let wanted = column.field.value_type;
+    match convert::canonical(array, wanted) {
+        Ok(Some(array)) => Ok(array),
+        Ok(None) => Err(wrong_type(
+            &pull.view,
+            &column.name,
+            &column.field,
+            array.data_type(),
+        )),
+        Err(error) => Err(wrong_value(&pull.view, &column.name, wanted, error)),
+    }
+}
+
+/// A feature column without its dictionary, which would grow with every batch that is merged.
+fn plain(pull: &PullLatest, column: &Column, array: &ArrayRef) -> Result<ArrayRef, Error> {
+    let kind = unpacked(array.data_type());
+    if kind == array.data_type() {
+        return Ok(array.clone());
+    }
+    arrow::compute::cast(array, kind)
+        .map_err(|error| wrong_value(&pull.view, &column.name, column.field.value_type, error))
+}
+
+fn unpacked(kind: &DataType) -> &DataType {
+    match kind {
+        DataType::Dictionary(_, values) => values,
+        other => other,
+    }
+}

@@ -1,0 +1,97 @@
+//! The offline store: where feature views have their history, read as Arrow batches.
+//!
+//! One trait, a backend per kind of source. `Offline` holds the settings and picks the backend of a source:
+//! Parquet files go to DataFusion (without the feature `datafusion` to a reader that holds the range in memory), tables and
+//! queries to Postgres.
+//! Not here: what is done with the rows (`materialize`).
+
+mod canonical;
+#[cfg(test)]
+mod contract;
+mod direct;
+mod error;
+mod files;
+mod first;
+mod postgres;
+mod pull;
+mod pump;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use serde_yaml_ng::{Mapping, Value as Yaml};
+
+pub(super) use self::error::{Error, wrong_type, wrong_value};
+pub(super) use self::pull::{Column, Latest, Meter, PullLatest};
+use super::definitions::SourceKind;
+use super::repo::Problem;
+use super::settings::wrong;
+
+/// Rows of a batch, unless they are very wide.
+const BATCH_ROWS: usize = 8_192;
+
+/// What every offline store can do. The contract suite checks each sentence.
+#[async_trait]
+pub(super) trait OfflineStore: Send + Sync + fmt::Debug {
+    /// The newest row of every entity key whose event timestamp lies in the range, both ends included.
+    ///
+    /// Keys are equal when their values are, in the types of the view's join keys. The newest row has the greatest (event
+    /// timestamp, created timestamp); a missing created timestamp is older than any; of equal rows it is the first in the
+    /// source. Times are cut to microseconds before they are compared; naive times are UTC. Rows without an event timestamp
+    /// are passed over; a null join key is an error.
+    ///
+    /// Batches have the columns of `PullLatest::position`. No entity key comes twice; the order is the store's. Memory is
+    /// bounded, whatever the number of rows, except where a store says otherwise. Dropping the stream ends the work.
+    async fn pull_latest(&self, pull: PullLatest) -> Result<Latest, Error>;
+}
+
+/// The offline stores of a repository.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Relative paths of file sources start here.
+    directory: PathBuf,
+    postgres: Option<postgres::Config>,
+}
+
+impl Config {
+    /// Reads `offline_store` of feature_store.yaml: a mapping with a `type`, the bare name of a type, or nothing. The file
+    /// stores of Feast have no settings; those that this build cannot read are left alone until a view needs them.
+    pub(super) fn read(value: Option<Yaml>, directory: &Path) -> Result<Self, Problem> {
+        let mut entries = match value {
+            None | Some(Yaml::Null | Yaml::String(_)) => Mapping::new(),
+            Some(Yaml::Mapping(entries)) => entries,
+            Some(other) => return Err(wrong("offline_store", "a name or a mapping", &other).into()),
+        };
+        let is_postgres = matches!(
+            entries.remove("type"),
+            Some(Yaml::String(kind)) if kind == "postgres" || kind.ends_with(".PostgreSQLOfflineStore")
+        );
+        let postgres = match is_postgres {
+            true => Some(postgres::Config::read(entries)?),
+            false => None,
+        };
+        Ok(Self {
+            directory: directory.to_owned(),
+            postgres,
+        })
+    }
+
+    /// Starts reading from the store that holds the pull's source.
+    pub(super) async fn pull_latest(&self, pull: PullLatest) -> Result<Latest, Error> {
+        let store: Box<dyn OfflineStore> = match &pull.source.kind {
+            SourceKind::File { .. } if files::IS_BUILT => Box::new(files::connect(&self.directory)),
+            SourceKind::File { .. } => Box::new(direct::connect(&self.directory)),
+            SourceKind::Postgres { .. } => {
+                Box::new(postgres::connect(self.postgres.as_ref(), &pull)?)
+            }
+            SourceKind::Other(kind) => {
+                let what = format!("a source of kind {kind}");
+                return Err(pull.unsupported(what));
+            }
+        };
+        store.pull_latest(pull).await
+    }
+}

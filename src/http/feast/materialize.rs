@@ -1,0 +1,272 @@
+//! `POST /materialize` and `POST /materialize-incremental`, also in the background (`?async=true`).
+//!
+//! A run goes on when its caller leaves. In the background a view is materialized by one run at a time: a second one is
+//! refused with 409 as long as the registry or this process says that it runs, unless `?force=true`.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::Response;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use super::failure::Refusal;
+use super::schema::{self, Field};
+use super::{answered, body, features, json, pending};
+use crate::features::FeatureStore;
+use crate::features::definitions::ViewState;
+use crate::http::Api;
+use crate::types::deadline::Deadline;
+use crate::types::timestamp::Timestamp;
+
+/// The views that runs in the background are at.
+#[derive(Debug, Default)]
+pub struct Running(Mutex<HashSet<String>>);
+
+impl Running {
+    fn with<T>(&self, look: impl FnOnce(&mut HashSet<String>) -> T) -> T {
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[derive(Deserialize)]
+struct MaterializeRequest {
+    #[serde(default)]
+    start_ts: Option<String>,
+    #[serde(default)]
+    end_ts: Option<String>,
+    #[serde(default)]
+    feature_views: Option<Vec<String>>,
+    #[serde(default)]
+    disable_event_timestamp: bool,
+    #[serde(default)]
+    version: Option<String>,
+}
+
+/// What a run does. `start: None` goes on from where each view was left.
+struct Run {
+    store: FeatureStore,
+    views: Vec<String>,
+    start: Option<Timestamp>,
+    end: Timestamp,
+}
+
+pub(super) async fn materialize(State(api): State<Arc<Api>>, request: Request) -> Response<Body> {
+    answered(answer(&api, request, schema::MATERIALIZE, range).await)
+}
+
+pub(super) async fn materialize_incremental(
+    State(api): State<Arc<Api>>,
+    request: Request,
+) -> Response<Body> {
+    answered(answer(&api, request, schema::MATERIALIZE_INCREMENTAL, to_the_end).await)
+}
+
+type Range = (Option<Timestamp>, Timestamp);
+
+async fn answer(
+    api: &Arc<Api>,
+    request: Request,
+    fields: &[Field],
+    range: fn(&MaterializeRequest) -> Result<Range, Refusal>,
+) -> Result<Response<Body>, Refusal> {
+    let store = features(api)?;
+    let is_async = schema::query_flag(request.uri().query(), "async")?;
+    let force = schema::query_flag(request.uri().query(), "force")?;
+    let deadline = Deadline::after(api.config.request_timeout);
+    let (parts, body) = request.into_parts();
+    let limit = api.config.max_body.as_usize();
+    let bytes = body::read(&parts.headers, body, limit, deadline).await?;
+    let body: MaterializeRequest = body::parse(&bytes, fields, &mut Vec::new())?;
+    let views = views(store, &body)?;
+    let (start, end) = range(&body)?;
+    let run = Run {
+        store: FeatureStore::clone(store),
+        views,
+        start,
+        end,
+    };
+    if is_async {
+        return background(api, run, force);
+    }
+    let (sender, receiver) = oneshot::channel();
+    api.shutdown.spawn("materialize", async move {
+        // Nobody may be waiting any more.
+        let _ = sender.send(run.run().await);
+    });
+    let outcome = receiver.await;
+    outcome.map_err(|_| Refusal::text("the materialization panicked; the log says more"))??;
+    Ok(json(b"null".to_vec()))
+}
+
+fn background(api: &Arc<Api>, run: Run, force: bool) -> Result<Response<Body>, Refusal> {
+    let registry = run.store.registry();
+    let is_marked = |name: &&String| {
+        let view = registry.feature_view(name);
+        view.is_some_and(|view| view.state == ViewState::Materializing)
+    };
+    let conflicting: Vec<String> = api.materializing.with(|running| {
+        let is_taken = |name: &&String| running.contains(*name) || is_marked(name);
+        let conflicting: Vec<String> = run.views.iter().filter(is_taken).cloned().collect();
+        if conflicting.is_empty() || force {
+            running.extend(run.views.iter().cloned());
+            return Vec::new();
+        }
+        conflicting
+    });
+    if !conflicting.is_empty() {
+        let names: Vec<String> = conflicting.iter().map(|name| format!("'{name}'")).collect();
+        return Err(Refusal::Json {
+            status: 409,
+            body: json!({
+                "error": format!(
+                    "Cannot start async materialization — the following feature views are already in MATERIALIZING state: [{}]. Use ?force=true to override.",
+                    names.join(", ")
+                ),
+                "feature_views": conflicting,
+            }),
+        });
+    }
+    let answer = json!({ "status": "accepted", "feature_views": run.views }).to_string();
+    let shared = Arc::clone(api);
+    api.shutdown.spawn("materialize", async move {
+        let outcome = run.run().await;
+        shared.materializing.with(|running| running.retain(|name| !run.views.contains(name)));
+        if let Err(refusal) = outcome {
+            tracing::error!(views = ?run.views, ?refusal, "a materialization in the background failed");
+        }
+    });
+    let mut response = json(answer.into_bytes());
+    *response.status_mut() = axum::http::StatusCode::ACCEPTED;
+    Ok(response)
+}
+
+impl Run {
+    async fn run(&self) -> Result<(), Refusal> {
+        pending::materialize(&self.store, Some(&self.views), self.start, self.end).await
+    }
+}
+
+/// The named views, or all that are kept online.
+fn views(store: &FeatureStore, body: &MaterializeRequest) -> Result<Vec<String>, Refusal> {
+    let registry = store.registry();
+    let Some(names) = &body.feature_views else {
+        if body.version.is_some() {
+            return Err(Refusal::text(
+                "`version` needs `feature_views` with exactly one view",
+            ));
+        }
+        let views = registry.feature_views.iter();
+        let views = views.filter(|view| view.online && !view.disabled);
+        return Ok(views.map(|view| view.name.clone()).collect());
+    };
+    for name in names {
+        if let Some(view) = registry.feature_view(name) {
+            if !view.online {
+                return Err(Refusal::text(format!(
+                    "FeatureView {name} is not configured to be served online."
+                )));
+            }
+            check_version(body, names, name, view.version)?;
+        } else if let Some(view) = registry.on_demand_feature_view(name) {
+            if !view.write_to_online_store {
+                return Err(Refusal::text(format!(
+                    "OnDemandFeatureView {name} is not configured for write_to_online_store."
+                )));
+            }
+            check_version(body, names, name, view.version)?;
+        } else {
+            return Err(Refusal::unknown_view(name, store.project()));
+        }
+    }
+    Ok(names.clone())
+}
+
+/// Only the current version of a view can be materialized.
+fn check_version(
+    body: &MaterializeRequest,
+    names: &[String],
+    view: &str,
+    current: u32,
+) -> Result<(), Refusal> {
+    let Some(version) = &body.version else {
+        return Ok(());
+    };
+    if names.len() != 1 {
+        return Err(Refusal::text(
+            "`version` needs `feature_views` with exactly one view",
+        ));
+    }
+    let is_current = version.eq_ignore_ascii_case("latest")
+        || version.trim_start_matches(['v', 'V']).parse() == Ok(current);
+    if is_current {
+        return Ok(());
+    }
+    Err(Refusal::Feast {
+        status: 404,
+        class: "FeatureViewVersionNotFound",
+        message: format!("Version {version} of feature view {view} does not exist"),
+    })
+}
+
+fn range(body: &MaterializeRequest) -> Result<Range, Refusal> {
+    if body.disable_event_timestamp {
+        return Ok((Some(Timestamp::EPOCH), Timestamp::now()));
+    }
+    let (Some(start), Some(end)) = (&body.start_ts, &body.end_ts) else {
+        return Err(Refusal::text(
+            "start_ts and end_ts are required when disable_event_timestamp is False",
+        ));
+    };
+    let (start, end) = (moment(start)?, moment(end)?);
+    if start >= end {
+        return Err(Refusal::text(format!(
+            "start_ts ({start}) must be before end_ts ({end})"
+        )));
+    }
+    Ok((Some(start), end))
+}
+
+fn to_the_end(body: &MaterializeRequest) -> Result<Range, Refusal> {
+    Ok((None, moment(body.end_ts.as_deref().unwrap_or_default())?))
+}
+
+/// ISO 8601; without an offset it is UTC.
+fn moment(text: &str) -> Result<Timestamp, Refusal> {
+    let text = text.trim();
+    let parsed = text.parse::<jiff::Timestamp>().or_else(|_| {
+        let naive: DateTime = text.parse()?;
+        Ok::<_, jiff::Error>(naive.to_zoned(TimeZone::UTC)?.timestamp())
+    });
+    match parsed {
+        Ok(moment) => Ok(Timestamp::from_micros(moment.as_microsecond())),
+        Err(_) => Err(Refusal::text(format!(
+            "Invalid timestamp format: `{text}` is not an ISO 8601 time"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_without_an_offset_are_utc() {
+        let wanted = Timestamp::from_seconds(1_709_251_200);
+        for text in [
+            "2024-03-01",
+            "2024-03-01T00:00:00",
+            "2024-03-01 00:00:00.000",
+            "2024-03-01T00:00:00Z",
+            "2024-03-01T02:00:00+02:00",
+        ] {
+            assert_eq!(moment(text).unwrap(), wanted, "{text}");
+        }
+        assert!(moment("yesterday-ish").is_err());
+    }
+}
