@@ -3,7 +3,7 @@
 export PROFILE ?= release
 
 .DEFAULT_GOAL := help
-.PHONY: help demo smoke test bench lint record-demo clean-services
+.PHONY: help demo smoke test bench bench-peers lint record-demo clean-services
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ test: ## Run every suite, Rust and Python, with the servers they need
 
 bench: ## Measure against the floor server; QUICK=1 skips criterion, ROUNDS and ROUND_SECONDS size it
 	@dev/bench
+
+bench-peers: ## Measure beside the real Feast; QUICK=1, ROUNDS, ROUND_SECONDS, ROWS, ROWS_FEAST and PARTS size it
+	@dev/bench-peers
 
 lint: ## Formatting, clippy, and cargo-deny where it is installed
 	@dev/lint

@@ -22,12 +22,25 @@ free_port() {
 }
 
 # PROFILE=release (default) or dev: sets `target` (directory), `cargo_profile` (arguments), `terrarium_bin` (what they build).
+# The demo and the bench need none of the heavy backends, which make a release build several times longer; dev is built for
+# the suites anyway, with all of them.
 # shellcheck disable=SC2034
 use_profile() {
   target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
   case ${PROFILE:-release} in
-    release) cargo_profile=(--release) terrarium_bin=$target/release/terrarium ;;
+    release) cargo_profile=(--release --no-default-features) terrarium_bin=$target/release/terrarium ;;
     dev) cargo_profile=() terrarium_bin=$target/debug/terrarium ;;
     *) die "PROFILE is \`${PROFILE}\`, but only \`release\` and \`dev\` exist" ;;
   esac
+}
+
+# Loads what the demo has into the online store of feature_repo. Materializing records its range in the registry, which is
+# part of the checkout: it is put back as it was, so that `git status` stays clean.
+materialize_demo() {
+  local kept code=0
+  kept=$(mktemp feature_repo/registry.db.XXXXXX)
+  cp -p feature_repo/registry.db "$kept"
+  "$terrarium_bin" features materialize 2026-10-01T00:00:00Z 2026-12-01T00:00:00Z || code=$?
+  mv "$kept" feature_repo/registry.db
+  return "$code"
 }

@@ -45,7 +45,12 @@ class Pair:
     def serve(self, deployment, name, start):
         key = deployment.writer, name
         if key not in self.servers:
-            self.servers[key] = self.running.enter_context(start())
+            try:
+                self.servers[key] = self.running.enter_context(start())
+            except RuntimeError as error:  # it will not start at the next call either
+                self.servers[key] = error
+        if isinstance(self.servers[key], RuntimeError):
+            raise self.servers[key]
         return self.servers[key]
 
 

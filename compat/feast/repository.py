@@ -26,7 +26,7 @@ START, END = datetime(2024, 3, 1, tzinfo=UTC), datetime(2024, 3, 2, tzinfo=UTC)
 NOON = START + timedelta(hours=12)
 
 CASES_BY_VIEW = {f"of_{case.name}": case for case in CASES}
-KEYS_BY_VIEW = {f"by_{name}": (f"{name}_key", arrow, keys, sent) for name, _, arrow, keys, sent in KEYS}
+KEYS_BY_VIEW = {f"by_{name}": (f"{name}_key", arrow, keys, sent, pushed) for name, _, arrow, keys, sent, pushed in KEYS}
 OTHER_VIEWS = ["stats", "pair", "market", "mapped"]  # and `unwritten`, which nobody materializes
 FILE_VIEWS = [*(view for view, case in CASES_BY_VIEW.items() if case.arrow), *KEYS_BY_VIEW, *OTHER_VIEWS]
 API_VIEWS = [view for view, case in CASES_BY_VIEW.items() if not case.arrow]
@@ -91,7 +91,7 @@ def write_sources(directory):
             continue
         values = [*case.values, None] if case.null_row else case.values
         write(directory / name, {"item_id": ids(values), "value": pa.array(values, case.arrow)})
-    for name, (key, arrow, keys, _) in KEYS_BY_VIEW.items():
+    for name, (key, arrow, keys, *_) in KEYS_BY_VIEW.items():
         write(directory / name, {key: pa.array(keys, arrow), "n": pa.array(range(10, 10 + len(keys)), pa.int64())})
     n = range(1, 9)
     write(
@@ -170,6 +170,7 @@ class Deployment:
         return FeatureStore(repo_path=str(self.repo))
 
     def terrarium(self, environment=None):
+        (self.directory / "models").mkdir(exist_ok=True)  # it does not start without a model registry
         return Terrarium(self.directory, environment or {})
 
     def materialize_with_feast(self):

@@ -10,7 +10,7 @@ from repository import API_VIEWS, CASES_BY_VIEW, FILE_VIEWS, KEYS_BY_VIEW, PAIRS
 
 ABSENT = 404  # an item that is nowhere
 PUSHABLE = [view for view, case in CASES_BY_VIEW.items() if case.pushed]
-PUSHABLE_KEYS = [view for view, (_, _, _, sent) in KEYS_BY_VIEW.items() if sent]
+PUSHABLE_KEYS = [view for view, (*_, pushed) in KEYS_BY_VIEW.items() if pushed]
 
 
 def question(view):
@@ -19,7 +19,7 @@ def question(view):
         keys = {"item_id": [*range(1, len(CASES_BY_VIEW[view].values) + 2), ABSENT]}
         return [f"{view}:value"], keys, keys
     if view in KEYS_BY_VIEW:
-        key, _, keys, sent = KEYS_BY_VIEW[view]
+        key, _, keys, sent, _ = KEYS_BY_VIEW[view]
         return [f"{view}:n"], {key: keys}, {key: sent} if sent else None
     drivers = {"driver_id": [1, 2, 5, 8, ABSENT]}
     pairs = {"driver_id": [d for d, _ in PAIRS] + [ABSENT], "rider_code": [r for _, r in PAIRS] + ["a"]}
@@ -64,7 +64,7 @@ def test_feast_reads_what_was_pushed(store_pair, view, route):
     if wanted.status_code != 200:
         pytest.skip(f"Feast refuses it: {wanted.text}")
     got = terrarium.post(route, target | {"df": rows})
-    assert (got.status_code, got.text) == (wanted.status_code, wanted.text), terrarium.log_tail()
+    assert (got.status_code, got.text) == (wanted.status_code, wanted.text), f"{got.status_code} {got.text}\n{terrarium.log_tail()}"
     expected = sdk_answer(by_feast.feast(), features, keys)
     found = differences(sdk_answer(by_terrarium.feast(), features, keys), expected, unordered(view))
     assert not found, "\n".join(found)
@@ -74,8 +74,8 @@ def rows_to_push(view, route):
     """(features, entities, df). The two routes write to different entities, or at different times."""
     later = route != "/push"
     if view in KEYS_BY_VIEW:
-        key, _, _, sent = KEYS_BY_VIEW[view]
-        columns = {key: sent, "n": list(range(100 + later, 100 + later + len(sent)))}
+        key, *_, pushed = KEYS_BY_VIEW[view]
+        columns = {key: pushed, "n": list(range(100 + later, 100 + later + len(pushed)))}
         features = [f"{view}:n"]
     else:
         key, values = "item_id", CASES_BY_VIEW[view].pushed

@@ -128,11 +128,11 @@ NESTED = [
 
 CASES = [*SCALARS, *LISTS, *SETS, *NESTED]
 
-# The types that a key can have: name, type of the join key, Arrow type, keys in the file, the same in JSON.
+# The types that a key can have: name, type of the join key, Arrow type, keys in the file, the same in JSON, others to push.
 KEYS = [
-    ("string", String, pa.string(), ["abc", "", "日本"], ["abc", "", "日本"]),
-    ("int32", Int32, pa.int32(), [1, -1, I32_MAX], [1, -1, I32_MAX]),
-    ("int64", Int64, pa.int64(), [1, -1, I64_MAX], [1, -1, I64_MAX]),
-    ("bytes", Bytes, pa.binary(), [b"abc", b"", b"\xff\0"], None),  # Feast takes no bytes in JSON
-    ("unix_timestamp", UnixTimestamp, UTC_US, [at("2024-03-01T00:00:00"), at("1970-01-01T00:00:00")], [1709251200, 0]),
+    ("string", String, pa.string(), ["abc", "", "日本"], ["abc", "", "日本"], ["pushed", "ü"]),
+    ("int32", Int32, pa.int32(), [1, -1, I32_MAX], [1, -1, I32_MAX], [2, I32_MIN]),
+    ("int64", Int64, pa.int64(), [1, -1, I64_MAX], [1, -1, I64_MAX], [2, I64_MIN]),
+    ("bytes", Bytes, pa.binary(), [b"abc", b"", b"\xff\0"], None, None),  # Feast takes no bytes in JSON
+    ("unix_timestamp", UnixTimestamp, UTC_US, [at("2024-03-01T00:00:00"), at("1970-01-01T00:00:00")], [1709251200, 0], [5, -5]),
 ]

@@ -90,9 +90,7 @@ pub(super) async fn run(
         Command::Materialize(_)
         | Command::MaterializeIncremental(_)
         | Command::Push(_)
-        | Command::Write(_) => {
-            app::open_feature_repo(&config.features, &environment).await
-        }
+        | Command::Write(_) => app::open_feature_repo(&config.features, &environment).await,
     };
     let Some(store) = store.map_err(|error| Failed::Start(format!("{error:#}")))? else {
         return Err(Failed::Start(

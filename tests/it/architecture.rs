@@ -70,6 +70,9 @@ fn backend_files_are_named_only_by_their_parent() {
     let backends = [
         ("features/online", "redis"),
         ("features/online", "sqlite"),
+        ("features/offline", "files"),
+        ("features/offline", "postgres"),
+        ("features/offline", "direct"),
         ("models/registry", "local"),
         ("audit/sink", "file"),
         ("inference", "onnx"),

@@ -78,6 +78,68 @@ async fn a_redis_that_hangs_is_a_timeout_until_it_answers_again() {
 }
 
 #[tokio::test]
+async fn under_load_a_redis_that_hangs_is_refused_at_once_and_used_within_a_second_of_its_return() {
+    const CALLERS: usize = 16;
+    let redis = RedisServer::start();
+    let mut caller = Caller::of(Demo::load(&redis.address()), TIMEOUT).await;
+    caller.expect_answer().await;
+    let start = Instant::now();
+    let at = |seconds: f64| start + Duration::from_secs_f64(seconds);
+    let (freeze, thaw, end) = (at(0.5), at(5.5), at(8.0));
+    let load = join_all((0..CALLERS).map(|_| async {
+        let mut calls = Vec::new();
+        let mut every = tokio::time::interval(Duration::from_millis(5));
+        while Instant::now() < end {
+            every.tick().await;
+            calls.push((Instant::now(), caller.call().await));
+        }
+        calls
+    }));
+    let outage = async {
+        tokio::time::sleep_until(freeze.into()).await;
+        redis.freeze();
+        tokio::time::sleep_until(thaw.into()).await;
+        redis.thaw();
+    };
+    let (calls, ()) = futures::join!(load, outage);
+    let calls: Vec<(Instant, Call)> = calls.into_iter().flatten().collect();
+
+    let mut n_refused_at_once = 0;
+    let mut n_waited = 0;
+    for (began, call) in &calls {
+        assert!(call.took < PROMPT, "{:?}: {}", call.took, call.problem);
+        let (status, code) = call.outcome();
+        match code.as_str() {
+            "" => assert_eq!(status, 200, "{}", call.problem),
+            "online_store_timeout" => n_waited += 1,
+            "online_store_not_answering" => n_refused_at_once += 1,
+            _ => panic!("{status}: {}", call.problem),
+        }
+        if code.is_empty() {
+            let ended = *began + call.took;
+            assert!(
+                ended < freeze + TIMEOUT || ended > thaw,
+                "nobody could answer it"
+            );
+        } else {
+            assert_eq!(status, 503, "{}", call.problem);
+            assert!(call.problem["hint"].is_string(), "{}", call.problem);
+            let since_return = began.saturating_duration_since(thaw);
+            assert!(
+                since_return < Duration::from_secs(1),
+                "{since_return:?} {code}"
+            );
+        }
+    }
+    // One request at a time waits, and those that were on their way when the hanging began.
+    assert!(n_waited <= 2 * CALLERS + 5 * 4, "{n_waited}");
+    assert!(
+        n_refused_at_once > 20 * n_waited,
+        "{n_refused_at_once} {n_waited}"
+    );
+}
+
+#[tokio::test]
 async fn a_redis_that_is_gone_is_unreachable_until_it_is_back() {
     let mut redis = RedisServer::start();
     let mut caller = Caller::of(Demo::load(&redis.address()), TIMEOUT).await;
@@ -99,7 +161,11 @@ async fn a_redis_that_is_gone_is_unreachable_until_it_is_back() {
 async fn a_redis_that_hangs_while_it_is_dialled_is_refused_in_time_and_used_once_it_answers() {
     let mut redis = RedisServer::start();
     let mut caller = Caller::of(Demo::load(&redis.address()), TIMEOUT).await;
-    let codes = ["online_store_timeout", "online_store_unreachable"];
+    let codes = [
+        "online_store_timeout",
+        "online_store_not_answering",
+        "online_store_unreachable",
+    ];
     redis.kill_clients();
     redis.freeze();
     let frozen = Instant::now();

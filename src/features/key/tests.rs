@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use super::super::testing::{bytes_of, hex, recorded};
+use super::super::testing::{bytes_of, hex, recorded, unhex};
 use super::*;
 
 /// The type and value of a recorded key, or `None` where Feast has no such key.
@@ -197,4 +197,49 @@ fn deduplication_keeps_first_appearances_in_order() {
     assert_eq!(keys.deduplicate(), [0, 1, 0, 2, 1]);
     let left: Vec<&[u8]> = keys.iter().collect();
     assert_eq!(left, [b"b", b"a", b"c"]);
+}
+
+#[test]
+fn what_stands_behind_a_key_is_split_from_it() {
+    for version in [KeyVersion::V2, KeyVersion::V3] {
+        let layout = KeyLayout::new(version, &["driver_id", "rider_code"]);
+        let values = [
+            KeyValue::Int64(0x5f73_706f),
+            KeyValue::String("*ops".to_owned()),
+        ];
+        let mut key = Vec::new();
+        layout.encode(|i| &values[i], &mut key);
+        for project in ["", "ops", "ride_ops"] {
+            let whole = [key.as_slice(), project.as_bytes()].concat();
+            let split = layout.split(&whole);
+            assert_eq!(split, Some((key.as_slice(), project.as_bytes())));
+        }
+        for end in 0..key.len() {
+            assert_eq!(layout.split(&key[..end]), None, "a part of a key is none");
+        }
+        let other = KeyLayout::new(version, &["driver_id"]);
+        assert_eq!(other.split(&key), None, "{version:?}");
+    }
+}
+
+#[test]
+fn a_value_of_an_impossible_type_or_length_is_no_key() {
+    let layout = KeyLayout::new(KeyVersion::V3, &["k"]);
+    for value in [
+        "05000000 08000000 0000000000000000",
+        "04000000 04000000 00000000",
+        "03000000 08000000 0000000000000000",
+        "02000000 ffffffff 61",
+        "02000000",
+    ] {
+        let value = unhex(&value.replace(' ', ""));
+        let whole = [layout.prefix(), &value].concat();
+        assert_eq!(layout.split(&whole), None);
+    }
+    let entityless = KeyLayout::entityless(KeyVersion::V3);
+    let whole = [entityless.prefix(), b"ops"].concat();
+    assert_eq!(
+        entityless.split(&whole),
+        Some((entityless.prefix(), &b"ops"[..]))
+    );
 }

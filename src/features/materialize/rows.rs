@@ -45,16 +45,16 @@ impl RowMaker {
         let event = micros(positions.event_timestamp);
         let created = positions.created_timestamp.map(micros);
         let mut rows: Vec<Row> = Vec::with_capacity(batch.num_rows());
-        for row in 0..batch.num_rows() {
+        for (row, event_timestamp) in event.values().iter().enumerate() {
             let mut key = Vec::with_capacity(self.layout.size_hint());
             self.layout.encode(|i| &keys[i][row], &mut key);
             let created = created.filter(|created| created.is_valid(row));
+            let created = created.map(|created| Timestamp::from_micros(created.value(row)));
             rows.push(Row {
                 key,
                 values: Vec::with_capacity(self.pull.features.len()),
-                event_timestamp: Timestamp::from_micros(event.value(row)),
-                created_timestamp: created
-                    .map(|created| Timestamp::from_micros(created.value(row))),
+                event_timestamp: Timestamp::from_micros(*event_timestamp),
+                created_timestamp: created,
             });
         }
         let features = &batch.columns()[positions.first_feature..positions.event_timestamp];

@@ -180,8 +180,11 @@ fn never_materialized(registry: &[u8]) -> Vec<u8> {
     })
 }
 
+/// What becomes of a field's content; without any the field goes.
+type Edit<'a> = &'a dyn Fn(u64, &[u8]) -> Option<Vec<u8>>;
+
 /// A message with other contents of its fields, or without them; numbers are handed over as their bytes.
-fn edited(message: &[u8], edit: &dyn Fn(u64, &[u8]) -> Option<Vec<u8>>) -> Vec<u8> {
+fn edited(message: &[u8], edit: Edit<'_>) -> Vec<u8> {
     use prost::encoding::{decode_varint, encode_varint};
 
     let (mut rest, mut out) = (message, Vec::new());

@@ -101,7 +101,7 @@ online_store:
   type: redis
   key_ttl_seconds: 60
   skip_dedup: true
-  connection_string: \"localhost:6379,password=\\\"a b\\\",socket_timeout=3\"
+  connection_string: \"localhost:6379,password=\\\"a b\\\",client_name=3\"
   unheard_of: 1
 offline_store:
   type: postgres
@@ -119,7 +119,7 @@ surprise: {}
         repo.notes,
         [
             ours("registry.extra"),
-            "feature_store.yaml: `socket_timeout` of `online_store.connection_string` has no effect here"
+            "feature_store.yaml: `client_name` of `online_store.connection_string` has no effect here"
                 .to_owned(),
             ours("online_store.unheard_of"),
             ours("surprise"),
@@ -216,8 +216,8 @@ fn a_mistake_is_named_by_its_place() {
             "must be a whole number, and is text",
         ),
         (
-            "project: p\nregistry: r\nonline_store: {type: redis, redis_type: redis_cluster}",
-            "redis_type: redis_cluster` is not",
+            "project: p\nregistry: r\nonline_store: {type: redis, redis_type: valkey}",
+            "`redis`, `redis_cluster` or `redis_sentinel`, not `valkey`",
         ),
         (
             "project: p\nregistry: r\nonline_store: {type: redis, skip_dedup: 1}",

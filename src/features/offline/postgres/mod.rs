@@ -11,7 +11,8 @@ mod copy;
 mod decode;
 #[cfg(feature = "postgres")]
 mod sql;
-#[cfg(all(test, feature = "postgres", feature = "test-services"))]
+#[cfg(test)]
+#[cfg(all(feature = "postgres", feature = "test-services"))]
 mod tests;
 
 use async_trait::async_trait;

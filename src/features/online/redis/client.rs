@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use redis::{Cmd, Pipeline, Value};
-use tokio::time::Instant;
 
 use super::super::Error;
 use super::cluster::Cluster;
@@ -48,7 +47,7 @@ impl Client {
     pub(super) async fn many(
         &self,
         commands: &Commands<'_>,
-        deadline: Deadline,
+        patience: Patience,
     ) -> Result<Vec<Value>, Error> {
         match self {
             Self::Node(connection) => {
@@ -56,20 +55,27 @@ impl Client {
                 for i in 0..commands.n {
                     pipeline.add_command((commands.command)(i));
                 }
-                connection.many(&pipeline, deadline).await
+                let attempt = |deadline| connection.many(&pipeline, deadline);
+                self.patiently(patience, attempt).await
             }
-            Self::Cluster(cluster) => cluster.many(commands, deadline).await,
+            Self::Cluster(cluster) => cluster.many(commands, patience).await,
         }
     }
 
     /// Every server that holds data must answer.
     pub(super) async fn ping(&self, deadline: Deadline) -> Result<(), Error> {
+        let attempt = |deadline| self.try_ping(deadline);
+        self.patiently(Patience::Gone(deadline), attempt).await
+    }
+
+    async fn try_ping(&self, deadline: Deadline) -> Result<(), Error> {
         match self {
             Self::Node(connection) => ping(connection, deadline).await,
             Self::Cluster(cluster) => {
                 let masters = cluster.masters(deadline).await?;
                 let pings = masters.iter().map(|master| ping(master, deadline));
-                futures::future::try_join_all(pings).await.map(|_| ())
+                let outcome = futures::future::try_join_all(pings).await;
+                outcome.map(|_| ()).inspect_err(|_| cluster.doubt())
             }
         }
     }
@@ -80,22 +86,12 @@ impl Client {
         patience: Patience,
         attempt: impl Fn(Deadline) -> F,
     ) -> Result<T, Error> {
-        let deadline = match patience {
-            Patience::Gone(deadline) => deadline,
-            Patience::Hanging { until, .. } => until,
-        };
         if !self.may_move() {
-            return attempt(deadline).await;
+            return attempt(patience.until()).await;
         }
         loop {
-            let outcome = match patience {
-                Patience::Gone(_) => attempt(deadline).await,
-                Patience::Hanging { per_try, .. } => attempt(deadline.at_most(per_try)).await,
-            };
-            match outcome {
-                Err(error) if patience.lasts(&error) => {
-                    tokio::time::sleep_until(Instant::now() + PAUSE).await;
-                }
+            match attempt(patience.attempt()).await {
+                Err(error) => patience.pause(error).await?,
                 outcome => return outcome,
             }
         }
@@ -118,20 +114,43 @@ impl Client {
 }
 
 impl Patience {
-    fn lasts(self, error: &Error) -> bool {
-        let (deadline, also_hanging) = match self {
-            Self::Gone(deadline) => (deadline, false),
-            Self::Hanging { until, .. } => (until, true),
-        };
+    fn until(self) -> Deadline {
+        match self {
+            Self::Gone(deadline) => deadline,
+            Self::Hanging { until, .. } => until,
+        }
+    }
+
+    /// The deadline of a try that begins now.
+    pub(super) fn attempt(self) -> Deadline {
+        match self {
+            Self::Gone(deadline) => deadline,
+            Self::Hanging { until, per_try } => until.at_most(per_try),
+        }
+    }
+
+    /// Whether another try may do better.
+    pub(super) fn lasts(self, error: &Error) -> bool {
         let may_pass = match error {
             Error::Unreachable { .. } => true,
-            Error::Timeout { .. } | Error::NotAnswering { .. } => also_hanging,
+            Error::Timeout { .. } | Error::NotAnswering { .. } => {
+                matches!(self, Self::Hanging { .. })
+            }
             Error::Refused { .. }
             | Error::Missing { .. }
             | Error::NotMaterialized { .. }
             | Error::Value { .. } => false,
         };
-        may_pass && deadline.remaining() > PAUSE
+        may_pass && self.until().remaining() > PAUSE
+    }
+
+    /// Waits for the next try; fails with the error of the last one if there is none.
+    pub(super) async fn pause(self, error: Error) -> Result<(), Error> {
+        if !self.lasts(&error) {
+            return Err(error);
+        }
+        tokio::time::sleep(PAUSE).await;
+        Ok(())
     }
 }
 

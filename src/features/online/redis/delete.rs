@@ -12,7 +12,7 @@ use std::time::Duration;
 use redis::{Cmd, Script, Value as Reply};
 
 use super::super::{Error, StoredView};
-use super::client::{Client, Commands};
+use super::client::{Client, Commands, Patience};
 use super::connection::Connection;
 use super::{RedisStore, feature_field, timestamp_field};
 use crate::features::key::KeyLayout;
@@ -125,7 +125,9 @@ impl Deletion<'_> {
                     command: &|i| self.delete_one(&keys[i]),
                     script: Some(&load),
                 };
-                self.client.many(&commands, deadline).await?
+                self.client
+                    .many(&commands, Patience::Gone(deadline))
+                    .await?
             }
         };
         let mut n_deleted = 0;

@@ -179,7 +179,7 @@ impl Group {
 
 impl RedisLookup {
     /// Reads all keys once; `keep` puts each reply into its group's rows.
-    async fn try_read<R: Send>(
+    async fn read_into<R: Send>(
         &self,
         keys: &[EntityKeys],
         deadline: Deadline,
@@ -190,8 +190,11 @@ impl RedisLookup {
         for (i, keys) in keys.iter().enumerate() {
             wanted.extend(keys.iter().map(|key| (i, key)));
         }
+        let patience = Patience::Gone(deadline);
         if let (Client::Node(connection), &[(i, key)]) = (&*self.client, wanted.as_slice()) {
-            let reply = connection.one(&self.command(i, key), deadline).await?;
+            let command = self.command(i, key);
+            let attempt = |deadline| connection.one(&command, deadline);
+            let reply = self.client.patiently(patience, attempt).await?;
             keep(self, i, key, reply, &mut rows[i])?;
             return Ok(rows);
         }
@@ -202,7 +205,7 @@ impl RedisLookup {
                 command: &|n| self.command(wanted[n].0, wanted[n].1),
                 script: None,
             };
-            let replies = self.client.many(&commands, deadline).await?;
+            let replies = self.client.many(&commands, patience).await?;
             for (&(i, key), reply) in wanted.iter().zip(replies) {
                 keep(self, i, key, reply, &mut rows[i])?;
             }
@@ -218,14 +221,9 @@ impl Lookup for RedisLookup {
         keys: &[EntityKeys],
         deadline: Deadline,
     ) -> Result<Vec<StoredRows>, Error> {
-        let attempt = |deadline| {
-            let groups = self.groups.iter().zip(keys);
-            let rows =
-                groups.map(|(group, keys)| Vec::with_capacity(keys.len() * group.n_features));
-            self.try_read(keys, deadline, rows.collect(), Self::decode)
-        };
-        self.client
-            .patiently(Patience::Gone(deadline), attempt)
+        let groups = self.groups.iter().zip(keys);
+        let rows = groups.map(|(group, keys)| Vec::with_capacity(keys.len() * group.n_features));
+        self.read_into(keys, deadline, rows.collect(), Self::decode)
             .await
     }
 
@@ -234,15 +232,11 @@ impl Lookup for RedisLookup {
         keys: &[EntityKeys],
         deadline: Deadline,
     ) -> Result<Vec<RawRows>, Error> {
-        let attempt = |deadline| {
-            let groups = self.groups.iter().zip(keys);
-            let rows = groups.map(|(group, keys)| {
-                RawRows::with_capacity(keys.len(), group.views.len(), group.n_features)
-            });
-            self.try_read(keys, deadline, rows.collect(), Self::keep)
-        };
-        self.client
-            .patiently(Patience::Gone(deadline), attempt)
+        let groups = self.groups.iter().zip(keys);
+        let rows = groups.map(|(group, keys)| {
+            RawRows::with_capacity(keys.len(), group.views.len(), group.n_features)
+        });
+        self.read_into(keys, deadline, rows.collect(), Self::keep)
             .await
     }
 }

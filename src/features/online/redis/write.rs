@@ -95,18 +95,14 @@ impl Writer<'_> {
             until: Deadline::after(TIMEOUT),
             per_try: TRY_TIMEOUT,
         };
-        let attempt = |deadline| self.try_write(rows, deadline);
-        self.client.patiently(patience, attempt).await
-    }
-
-    async fn try_write(&self, rows: &[Row], deadline: Deadline) -> Result<usize, Error> {
         match self.client {
-            _ if self.config.skip_dedup => self.put(rows, deadline).await,
+            _ if self.config.skip_dedup => self.put(rows, patience).await,
             Client::Node(connection) => {
                 let command = self.script(rows);
-                self.n_written(connection.one(&command, deadline).await?)
+                let attempt = |deadline| connection.one(&command, deadline);
+                self.n_written(self.client.patiently(patience, attempt).await?)
             }
-            Client::Cluster(_) => self.script_each(rows, deadline).await,
+            Client::Cluster(_) => self.script_each(rows, patience).await,
         }
     }
 
@@ -119,7 +115,7 @@ impl Writer<'_> {
     }
 
     /// One call per row, each where its key is.
-    async fn script_each(&self, rows: &[Row], deadline: Deadline) -> Result<usize, Error> {
+    async fn script_each(&self, rows: &[Row], patience: Patience) -> Result<usize, Error> {
         let script = &*SCRIPT;
         let mut load = redis::cmd("SCRIPT");
         load.arg("LOAD").arg(SOURCE);
@@ -136,7 +132,7 @@ impl Writer<'_> {
             command: &command,
             script: Some(&load),
         };
-        let replies = self.client.many(&commands, deadline).await?;
+        let replies = self.client.many(&commands, patience).await?;
         let mut n_written = 0;
         for reply in replies {
             n_written += self.n_written(reply)?;
@@ -145,7 +141,7 @@ impl Writer<'_> {
     }
 
     /// Rows without a look at what is stored.
-    async fn put(&self, rows: &[Row], deadline: Deadline) -> Result<usize, Error> {
+    async fn put(&self, rows: &[Row], patience: Patience) -> Result<usize, Error> {
         let expires = self.config.key_ttl_seconds > 0;
         let per_row = if expires { 2 } else { 1 };
         let command = |i: usize| {
@@ -165,7 +161,7 @@ impl Writer<'_> {
             command: &command,
             script: None,
         };
-        for reply in self.client.many(&commands, deadline).await? {
+        for reply in self.client.many(&commands, patience).await? {
             self.n_written(reply)?;
         }
         Ok(rows.len())

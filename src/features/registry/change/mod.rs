@@ -6,6 +6,7 @@
 //!   the view goes to the end of the registry's list of its kind;
 //! * a state alone is set in place;
 //! * the registry gets a new `version_id` and `last_updated`.
+//!
 //! Fields that occur more than once where one is expected are merged, as protobuf readers do.
 
 mod fields;

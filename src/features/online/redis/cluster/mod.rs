@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use self::slots::{Redirect, Slots, slot};
 use super::super::{Error, within};
-use super::client::Commands;
+use super::client::{Commands, Patience};
 use super::config::Address;
 use super::connection::{Connection, passing};
 use super::dial::Target;
@@ -38,7 +38,7 @@ const REFRESH_PAUSE: Duration = Duration::from_millis(100);
 /// A refresh that all its callers left is given up.
 const REFRESH_LIMIT: Duration = Duration::from_secs(3);
 /// How often a command follows `MOVED`.
-const MAX_REDIRECTS: usize = 5;
+const MAX_MOVES: usize = 5;
 
 #[derive(Clone)]
 pub(super) struct Cluster(Arc<Inner>);
@@ -99,53 +99,104 @@ impl Cluster {
         }))
     }
 
-    /// Sends each command to the master of its key: one round trip to each master, unless slots have moved. One reply per
-    /// command, in their order. Cancel safe.
+    /// Sends each command to the master of its key: one round trip to each master, unless slots have moved. What failed is
+    /// tried again as long as patience lasts. One reply per command, in their order. Cancel safe.
     pub(super) async fn many(
         &self,
         commands: &Commands<'_>,
-        deadline: Deadline,
+        patience: Patience,
     ) -> Result<Vec<Value>, Error> {
         let slots: Vec<u16> = (0..commands.n).map(|i| slot(&(commands.key)(i))).collect();
         let mut replies = vec![Value::Nil; commands.n];
         let mut pending: Vec<usize> = (0..commands.n).collect();
-        for _ in 0..=MAX_REDIRECTS {
-            let topology = self.topology(deadline).await?;
-            let shares = self.shares(&topology, &slots, &pending)?;
-            let sent = shares.iter().map(|share| {
-                let connection = &topology.connections[share.master];
-                send(connection, &share.members, commands, deadline)
-            });
-            let outcomes = join_all(sent).await;
-            pending.clear();
-            let mut asked = Vec::new();
-            for (share, outcome) in shares.iter().zip(outcomes) {
-                let node = &topology.slots.masters[share.master];
-                let answers = outcome.inspect_err(|_| self.0.mark_stale())?;
-                for (&i, reply) in share.members.iter().zip(answers) {
-                    match Redirect::read(&reply, node) {
-                        None => replies[i] = self.stays(reply)?,
-                        Some(Redirect::Ask { to }) => asked.push((i, to)),
-                        Some(Redirect::Moved { slot, to }) => {
-                            self.0.moved(slot, &to);
+        let mut n_moves = 0;
+        loop {
+            let failure = self
+                .send(commands, &slots, &mut pending, &mut replies, patience)
+                .await
+                .err();
+            match failure {
+                Some(error) => patience.pause(error).await?,
+                None if pending.is_empty() => return Ok(replies),
+                None if n_moves == MAX_MOVES => {
+                    let message = "its keys move faster than they can be followed".to_owned();
+                    return Err(self.refused(message));
+                }
+                None => n_moves += 1,
+            }
+        }
+    }
+
+    /// Sends the pending commands once, and leaves pending what has to be sent again. Fails with one of the failures.
+    async fn send(
+        &self,
+        commands: &Commands<'_>,
+        slots: &[u16],
+        pending: &mut Vec<usize>,
+        replies: &mut [Value],
+        patience: Patience,
+    ) -> Result<(), Error> {
+        let deadline = patience.attempt();
+        let topology = self.topology(deadline).await?;
+        let shares = self.shares(&topology, slots, pending)?;
+        let sent = shares.iter().map(|share| {
+            let connection = &topology.connections[share.master];
+            send(connection, &share.members, commands, deadline)
+        });
+        let outcomes = join_all(sent).await;
+        pending.clear();
+        let mut failure = None;
+        let mut asked = Vec::new();
+        for (share, outcome) in shares.into_iter().zip(outcomes) {
+            let node = &topology.slots.masters[share.master];
+            let answers = match outcome {
+                Ok(answers) => answers,
+                Err(error) => {
+                    self.doubt();
+                    pending.extend(share.members);
+                    failure = Some(error);
+                    continue;
+                }
+            };
+            for (i, reply) in share.members.into_iter().zip(answers) {
+                match Redirect::read(&reply, node) {
+                    None => match self.stays(&reply) {
+                        Ok(()) => replies[i] = reply,
+                        Err(error) => {
                             pending.push(i);
+                            failure = Some(error);
                         }
+                    },
+                    Some(Redirect::Ask { to }) => asked.push((i, to)),
+                    Some(Redirect::Moved { slot, to }) => {
+                        self.0.moved(slot, &to);
+                        pending.push(i);
                     }
                 }
             }
-            for (i, reply) in self.ask(asked, commands, deadline).await? {
-                replies[i] = self.stays(reply)?;
-            }
-            if pending.is_empty() {
-                return Ok(replies);
+        }
+        for (i, to) in asked {
+            match self.ask(i, &to, commands, deadline).await {
+                Ok(reply) => replies[i] = reply,
+                Err(error) => {
+                    pending.push(i);
+                    failure = Some(error);
+                }
             }
         }
-        Err(self.refused("its keys move faster than they can be followed".to_owned()))
+        // Commands on one key keep their order.
+        pending.sort_unstable();
+        failure.map_or(Ok(()), Err)
     }
 
     /// A connection to every master. Reads the map if there is none yet. Cancel safe.
     pub(super) async fn masters(&self, deadline: Deadline) -> Result<Vec<Arc<Connection>>, Error> {
         Ok(self.topology(deadline).await?.connections.clone())
+    }
+
+    /// A master did not do what it should; the next request looks whether it still is one.
+    pub(super) fn doubt(&self) {
+        self.0.mark_stale();
     }
 
     /// The server answered, and not with what was asked for.
@@ -154,17 +205,15 @@ impl Cluster {
         Error::Refused { store, message }
     }
 
-    /// A reply as it is, unless the node says that it cannot answer just now.
-    fn stays(&self, reply: Value) -> Result<Value, Error> {
-        match passing(&reply) {
-            None => Ok(reply),
-            Some(error) => {
-                self.0.mark_stale();
-                let store = self.0.store.clone();
-                let source = Arc::new(error);
-                Err(Error::Unreachable { store, source })
-            }
-        }
+    /// Fails if the node says that it cannot answer just now.
+    fn stays(&self, reply: &Value) -> Result<(), Error> {
+        let Some(error) = passing(reply) else {
+            return Ok(());
+        };
+        self.doubt();
+        let store = self.0.store.clone();
+        let source = Arc::new(error);
+        Err(Error::Unreachable { store, source })
     }
 
     /// Which master gets which of the pending commands.
@@ -194,25 +243,24 @@ impl Cluster {
         Ok(shares)
     }
 
-    /// Sends commands whose slots are on their way to where they are expected.
+    /// Sends a command whose slot is on its way to where it is expected.
     async fn ask(
         &self,
-        asked: Vec<(usize, Address)>,
+        i: usize,
+        to: &Address,
         commands: &Commands<'_>,
         deadline: Deadline,
-    ) -> Result<Vec<(usize, Value)>, Error> {
-        let mut replies = Vec::with_capacity(asked.len());
-        for (i, to) in asked {
-            let mut pipeline = Pipeline::with_capacity(3);
-            if let Some(script) = commands.script {
-                pipeline.add_command(script.clone());
-            }
-            pipeline.cmd("ASKING");
-            pipeline.add_command((commands.command)(i));
-            let answers = self.0.node(&to).many(&pipeline, deadline).await?;
-            replies.push((i, answers.into_iter().next_back().unwrap_or(Value::Nil)));
+    ) -> Result<Value, Error> {
+        let mut pipeline = Pipeline::with_capacity(3);
+        if let Some(script) = commands.script {
+            pipeline.add_command(script.clone());
         }
-        Ok(replies)
+        pipeline.cmd("ASKING");
+        pipeline.add_command((commands.command)(i));
+        let replies = self.0.node(to).many(&pipeline, deadline).await?;
+        let reply = replies.into_iter().next_back().unwrap_or(Value::Nil);
+        self.stays(&reply)?;
+        Ok(reply)
     }
 
     /// The topology; read anew if it is stale and that is due.

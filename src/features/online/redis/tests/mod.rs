@@ -1,6 +1,10 @@
 //! The layout in Redis against dumps recorded from Feast; no server is needed. Those that need one are in `services`.
 
 #[cfg(feature = "test-services")]
+mod deployments;
+#[cfg(feature = "test-services")]
+mod servers;
+#[cfg(feature = "test-services")]
 mod services;
 mod settings;
 

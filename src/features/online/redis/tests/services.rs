@@ -86,24 +86,8 @@ async fn what_we_write_is_what_feast_writes() {
     let registry = Registry::load(&fixture("repo/registry.db"), "ride_ops").unwrap();
     let hashes = recorded_hashes("redis_v3.json");
     for view in registry.feature_views.iter().filter(|view| view.online) {
-        let names: Vec<&str> = view
-            .features
-            .iter()
-            .map(|field| field.name.as_str())
-            .collect();
-        let stored = contract::view(&view.name, &names);
-        let mut rows = Vec::new();
-        for (key, fields) in &hashes {
-            let Some(timestamp) = fields.get(&timestamp_field(&view.name)) else {
-                continue;
-            };
-            let value =
-                |name: &&str| codec::decode(&fields[&feature_field(&view.name, name)[..]]).unwrap();
-            let key = key.strip_suffix(b"ride_ops").unwrap();
-            let mut row = row(key, 0, names.iter().map(value).collect());
-            row.event_timestamp = codec::decode_timestamp(timestamp).unwrap();
-            rows.push(row);
-        }
+        let stored = registry_view(&view.name);
+        let rows = rows_of(&stored, &hashes);
         assert_eq!(store.write(&stored, &rows).await.unwrap(), rows.len());
     }
     let mut connection = served.connection().await;
@@ -202,6 +186,198 @@ async fn a_hash_expires_when_keys_have_a_time_to_live() {
     let left: i64 = ttl.query_async(&mut connection).await.unwrap();
     assert_eq!(left, -1, "a row that is passed over does not refresh it");
     served.clean_up().await;
+}
+
+#[tokio::test]
+async fn a_time_to_live_is_given_as_feast_gave_it() {
+    let recorded_run = recorded("redis_key_ttl.json");
+    let mut served = Served::new("");
+    served.config.key_ttl_seconds = recorded_run["key_ttl_seconds"].as_u64().unwrap();
+    let store = served.store();
+    let stored = registry_view("trip_pair");
+    let hashes = recorded_hashes("redis_key_ttl.json");
+    let rows = rows_of(&stored, &hashes);
+    assert_eq!(rows.len(), hashes.len());
+    assert_eq!(store.write(&stored, &rows).await.unwrap(), rows.len());
+    let mut connection = served.connection().await;
+    for (key, fields) in &hashes {
+        let key = served.key(key.strip_suffix(b"ride_ops").unwrap());
+        let ours: BTreeMap<Vec<u8>, Vec<u8>> = redis::cmd("HGETALL")
+            .arg(&key)
+            .query_async(&mut connection)
+            .await
+            .unwrap();
+        assert_eq!(&ours, fields);
+        let mut ttl = redis::cmd("TTL");
+        let left: i64 = ttl.arg(&key).query_async(&mut connection).await.unwrap();
+        assert!((3_500..=3_600).contains(&left), "{left}");
+    }
+    served.clean_up().await;
+}
+
+#[tokio::test]
+async fn a_view_is_deleted_as_feast_deleted_it() {
+    let served = Served::new("");
+    let before = load(&served, "redis_v3.json").await;
+    let registry = Registry::load(&fixture("repo/registry.db"), "ride_ops").unwrap();
+    let recorded_run = recorded("redis_delete_view.json");
+    let name = recorded_run["deleted_view"].as_str().unwrap();
+    let keys = layout_of(&registry, name, KeyVersion::V3);
+    let deleted = recorded_run["fields_removed"].as_array().unwrap();
+    let store = served.store();
+    let stored = registry_view(name);
+    assert_eq!(
+        store.delete_view(&stored, &keys).await.unwrap(),
+        deleted.len()
+    );
+
+    let mut wanted = before;
+    for hash in deleted {
+        let key = unhex(hash["key_hex"].as_str().unwrap());
+        let key = served.key(key.strip_suffix(b"ride_ops").unwrap());
+        let fields = wanted.get_mut(&key).unwrap();
+        for field in hash["fields_hex"].as_array().unwrap() {
+            assert!(fields.remove(&unhex(field.as_str().unwrap())).is_some());
+        }
+    }
+    assert_eq!(hashes_of(&served).await, wanted);
+    served.clean_up().await;
+}
+
+#[tokio::test]
+async fn a_deleted_view_of_version_2_keys_leaves_what_is_of_others() {
+    let served = Served::new("");
+    let before = load(&served, "redis_v2.json").await;
+    let registry = Registry::load(&fixture("repo/registry.db"), "ride_ops").unwrap();
+    let (scalars, pairs) = ("driver_scalars", "trip_pair");
+    let keys = layout_of(&registry, scalars, KeyVersion::V2);
+    let n_hashes = before
+        .values()
+        .filter(|fields| fields.contains_key(&timestamp_field(scalars)))
+        .count();
+    assert!(n_hashes > 0);
+    let store = served.store();
+    let n_deleted = store.delete_view(&registry_view(scalars), &keys).await;
+    assert_eq!(n_deleted.unwrap(), n_hashes);
+    let after = hashes_of(&served).await;
+    let has = |name: &str| {
+        let field = timestamp_field(name);
+        after
+            .values()
+            .filter(|fields| fields.contains_key(&field))
+            .count()
+    };
+    assert_eq!(has(scalars), 0);
+    let had = before
+        .values()
+        .filter(|fields| fields.contains_key(&timestamp_field(pairs)))
+        .count();
+    assert_eq!(has(pairs), had);
+    served.clean_up().await;
+}
+
+#[tokio::test]
+async fn a_project_whose_name_ends_in_ours_keeps_its_view() {
+    let (ours, mut theirs) = (Served::new(""), Served::new(""));
+    theirs.project = format!("ride_{}", ours.project);
+    let (layout, view) = (KeyLayout::new(KeyVersion::V3, &["k"]), view("v", &["a"]));
+    let mut key = Vec::new();
+    let value = KeyValue::String("*".to_owned());
+    layout.encode(|_| &value, &mut key);
+    let rows = [row(&key, 1, vec![Value::Int64(1)])];
+    for served in [&ours, &theirs] {
+        assert_eq!(served.store().write(&view, &rows).await.unwrap(), 1);
+    }
+    let n_deleted = ours.store().delete_view(&view, &layout).await.unwrap();
+    assert_eq!(n_deleted, 1);
+    assert_eq!(theirs.keys().await, [key]);
+    theirs.clean_up().await;
+}
+
+#[tokio::test]
+async fn without_full_scan_nothing_is_deleted() {
+    let mut served = Served::new("");
+    let before = load(&served, "redis_v3.json").await;
+    served.config.full_scan_for_deletion = false;
+    let registry = Registry::load(&fixture("repo/registry.db"), "ride_ops").unwrap();
+    let keys = layout_of(&registry, "driver_lists", KeyVersion::V3);
+    let stored = registry_view("driver_lists");
+    let n_deleted = served.store().delete_view(&stored, &keys).await.unwrap();
+    assert_eq!(n_deleted, 0);
+    assert_eq!(hashes_of(&served).await, before);
+    served.clean_up().await;
+}
+
+type Hashes = BTreeMap<Vec<u8>, BTreeMap<Vec<u8>, Vec<u8>>>;
+
+/// Puts a recorded dump there, and answers it with the keys that it has here.
+async fn load(served: &Served, dump: &str) -> Hashes {
+    let mut connection = served.connection().await;
+    let mut loaded = Hashes::new();
+    for (key, fields) in recorded_hashes(dump) {
+        let key = served.key(key.strip_suffix(b"ride_ops").unwrap());
+        let mut command = redis::cmd("HSET");
+        command.arg(&key);
+        for (field, value) in &fields {
+            command.arg(field.as_slice()).arg(value.as_slice());
+        }
+        let _: i64 = command.query_async(&mut connection).await.unwrap();
+        loaded.insert(key, fields);
+    }
+    loaded
+}
+
+/// All that is there now.
+async fn hashes_of(served: &Served) -> Hashes {
+    let mut connection = served.connection().await;
+    let mut hashes = Hashes::new();
+    for key in served.keys().await {
+        let key = served.key(&key);
+        let mut command = redis::cmd("HGETALL");
+        let fields = command
+            .arg(&key)
+            .query_async(&mut connection)
+            .await
+            .unwrap();
+        hashes.insert(key, fields);
+    }
+    hashes
+}
+
+/// A view of the recorded registry.
+fn registry_view(name: &str) -> StoredView {
+    let registry = Registry::load(&fixture("repo/registry.db"), "ride_ops").unwrap();
+    let all = &registry.feature_views;
+    let definition = all.iter().find(|view| view.name == name).unwrap();
+    let names = definition.features.iter().map(|field| field.name.as_str());
+    view(name, &names.collect::<Vec<_>>())
+}
+
+fn layout_of(registry: &Registry, view: &str, version: KeyVersion) -> KeyLayout {
+    let all = &registry.feature_views;
+    let definition = all
+        .iter()
+        .find(|definition| definition.name == view)
+        .unwrap();
+    let names = definition.join_keys.iter().map(|key| key.name.as_str());
+    KeyLayout::new(version, &names.collect::<Vec<_>>())
+}
+
+/// The rows of a view in recorded hashes.
+fn rows_of(view: &StoredView, hashes: &Hashes) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (key, fields) in hashes {
+        let Some(timestamp) = fields.get(&timestamp_field(&view.name)) else {
+            continue;
+        };
+        let value =
+            |name: &String| codec::decode(&fields[&feature_field(&view.name, name)[..]]).unwrap();
+        let key = key.strip_suffix(b"ride_ops").unwrap();
+        let mut row = row(key, 0, view.features.iter().map(value).collect());
+        row.event_timestamp = codec::decode_timestamp(timestamp).unwrap();
+        rows.push(row);
+    }
+    rows
 }
 
 #[tokio::test]

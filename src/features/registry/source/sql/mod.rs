@@ -136,6 +136,9 @@ struct Row {
     bytes: Option<Vec<u8>>,
 }
 
+/// The bytes of a view, changed.
+type Edit<'a> = dyn Fn(&[u8]) -> Result<Vec<u8>, Error> + Send + Sync + 'a;
+
 /// One change of one view.
 struct Update<'a> {
     table: &'static str,
@@ -144,7 +147,7 @@ struct Update<'a> {
     now: Timestamp,
     /// Sets the project's `last_updated_timestamp` too.
     with_metadata: bool,
-    edit: &'a (dyn Fn(&[u8]) -> Result<Vec<u8>, Error> + Send + Sync),
+    edit: &'a Edit<'a>,
 }
 
 impl Update<'_> {
@@ -276,6 +279,10 @@ fn failed(origin: &str, error: sqlx::Error) -> Error {
         sqlx::Error::Database(reported) if is_missing_table(&**reported) => {
             Error::Missing { origin }
         }
+        sqlx::Error::Database(reported) if is_held(&**reported) => Error::Contended {
+            origin,
+            waited: PATIENCE,
+        },
         sqlx::Error::Database(reported) => Error::Refused {
             origin,
             message: reported.message().to_owned(),
@@ -291,4 +298,12 @@ fn is_missing_table(error: &dyn sqlx::error::DatabaseError) -> bool {
     // Postgres' undefined_table; SQLite has no code of its own for it.
     error.code().is_some_and(|code| code == "42P01")
         || error.message().starts_with("no such table: ")
+}
+
+/// Another transaction did not let go of what this one needs.
+fn is_held(error: &dyn sqlx::error::DatabaseError) -> bool {
+    // Postgres' lock_not_available; SQLITE_BUSY.
+    error
+        .code()
+        .is_some_and(|code| code == "55P03" || code == "5")
 }

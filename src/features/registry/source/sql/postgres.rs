@@ -136,6 +136,10 @@ mod client {
             let failed = |error| self.failed(error);
             let mut connection = self.connect().await?;
             let mut transaction = connection.begin().await.map_err(failed)?;
+            sqlx::query("SET LOCAL lock_timeout = '10s'")
+                .execute(&mut *transaction)
+                .await
+                .map_err(failed)?;
             let select = format!("{} FOR UPDATE", update.select());
             let bytes: Option<Vec<u8>> = sqlx::query_scalar(AssertSqlSafe(select))
                 .persistent(false)

@@ -139,6 +139,10 @@ mod services {
     use super::*;
 
     /// A schema of the test's own, filled with the recorded rows. Its URL.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "tests are told where their servers are by the environment"
+    )]
     async fn filled(schema: &str) -> (PgPool, String) {
         let url =
             std::env::var("TERRARIUM_POSTGRES").expect("TERRARIUM_POSTGRES is where Postgres is");
@@ -197,6 +201,28 @@ mod services {
         sqlx::query(drop).execute(&pool).await.unwrap();
         let error = store(&url).load(PROJECT).await.unwrap_err();
         assert!(matches!(error, Error::Missing { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_view_that_another_transaction_holds_is_waited_for_and_then_given_up() {
+        let (pool, url) = filled("terrarium_registry_held").await;
+        let mut holder = pool.begin().await.unwrap();
+        let hold =
+            "SELECT 1 FROM feature_views WHERE feature_view_name = 'driver_lists' FOR UPDATE";
+        sqlx::query(hold).execute(&mut *holder).await.unwrap();
+        let url = url.replacen("postgres://", "postgresql://", 1);
+        let error = store(&url)
+            .record(PROJECT, "driver_lists", materialized(1))
+            .await
+            .unwrap_err();
+        assert!(matches!(error, Error::Contended { .. }), "{error}");
+        holder.rollback().await.unwrap();
+        store(&url)
+            .record(PROJECT, "driver_lists", materialized(1))
+            .await
+            .unwrap();
+        let drop = "DROP SCHEMA terrarium_registry_held CASCADE";
+        sqlx::query(drop).execute(&pool).await.unwrap();
     }
 
     #[tokio::test]
