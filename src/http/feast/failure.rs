@@ -74,9 +74,12 @@ impl From<features::Error> for Refusal {
             E::Materialize(features::MaterializeError::UnknownView { view, project, .. }) => {
                 Self::unknown_view(view, project)
             }
-            E::Write(write::Error::UnknownPushSource { source_name, .. }) => {
-                Self::unknown_push_source(source_name)
-            }
+            E::Write(failure) => match &**failure {
+                write::Error::UnknownPushSource { source_name, .. } => {
+                    Self::unknown_push_source(source_name)
+                }
+                _ => Self::python(&error),
+            },
             E::UnknownFeatureService {
                 service, project, ..
             } => Self::Feast {
@@ -104,7 +107,6 @@ impl From<features::Error> for Refusal {
             E::Online(online::Error::NotMaterialized { .. } | online::Error::Value { .. })
             | E::Materialize(_)
             | E::Transform(_)
-            | E::Write(_)
             | E::UnknownFeature { .. }
             | E::OnDemand { .. }
             | E::NotServed { .. }
