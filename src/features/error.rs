@@ -18,7 +18,7 @@ pub enum Error {
     #[error(transparent)]
     Transform(#[from] transform::Error),
     #[error(transparent)]
-    Write(#[from] write::Error),
+    Write(Box<write::Error>),
     #[error(
         "feature service `{service}` is not in the registry of project `{project}`, which has {known}"
     )]

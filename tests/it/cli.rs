@@ -173,6 +173,51 @@ async fn features_get_shows_values_and_statuses() {
 }
 
 #[test]
+fn features_materialize_records_where_an_incremental_run_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    for part in ["feature_repo", "features"] {
+        copy(&root().join(part), &directory.path().join(part));
+    }
+    let materialize = |arguments: &[&str]| {
+        let common = [
+            "features",
+            arguments[0],
+            "--views",
+            "customer_stats",
+            "--json",
+        ];
+        let arguments = [&common, &arguments[1..]].concat();
+        json(&terrarium(directory.path(), &arguments))["views"][0].clone()
+    };
+    let (start, middle, end) = (
+        "2026-10-01T00:00:00Z",
+        "2026-11-10T00:00:00Z",
+        "2026-12-01T00:00:00Z",
+    );
+    let first = materialize(&["materialize", start, middle]);
+    assert_eq!(
+        (&first["start"], &first["end"]),
+        (&start.into(), &middle.into())
+    );
+    let second = materialize(&["materialize-incremental", end]);
+    assert_eq!(
+        (&second["start"], &second["end"]),
+        (&middle.into(), &end.into())
+    );
+    assert!(second["rows_total"].as_u64() > Some(0), "{second}");
+    let third = terrarium(
+        directory.path(),
+        &["features", "materialize-incremental", middle],
+    );
+    assert_eq!(third.status.code(), Some(1));
+    assert!(
+        stderr(&third).contains("before its start at 2026-1"),
+        "{}",
+        stderr(&third)
+    );
+}
+
+#[test]
 fn a_start_that_lacks_something_is_one_line_and_exit_code_2() {
     let directory = tempfile::tempdir().unwrap();
     copy(

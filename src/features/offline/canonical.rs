@@ -25,7 +25,8 @@ pub(super) struct Canonical {
     needed: Vec<usize>,
     /// For each column of the result its place among `needed`.
     places: Vec<usize>,
-    schema: SchemaRef,
+    /// Of the batches that `batch` makes. Names are by place, as a source column may be wanted twice.
+    pub(super) schema: SchemaRef,
     range: RangeInclusive<i64>,
 }
 
@@ -65,11 +66,6 @@ impl Canonical {
     /// Positions of the source's columns that a batch must have, in order.
     pub(super) fn needed(&self) -> &[usize] {
         &self.needed
-    }
-
-    /// Of the batches that `batch` makes. Names are by place, as a source column may be wanted twice.
-    pub(super) fn schema(&self) -> &SchemaRef {
-        &self.schema
     }
 
     /// `columns` are those of `needed`.

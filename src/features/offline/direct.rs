@@ -90,6 +90,8 @@ impl Newest {
             })?;
             let builder = ParquetRecordBatchReaderBuilder::try_new(file.into_file())
                 .map_err(|error| pull.unreadable(&place, error))?;
+            let n_rows = builder.metadata().file_metadata().num_rows();
+            meter.expect(meter.expected() + u64::try_from(n_rows).unwrap_or(0));
             let canonical = Canonical::new(pull, builder.schema(), &place)?;
             let needed = canonical.needed().iter().copied();
             let mask = ProjectionMask::roots(builder.parquet_schema(), needed);

@@ -11,7 +11,6 @@ mod contract;
 mod direct;
 mod error;
 mod files;
-mod first;
 mod postgres;
 mod pull;
 mod pump;

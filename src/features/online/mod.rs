@@ -198,7 +198,7 @@ pub(super) struct Place<'a> {
 #[derive(Debug, Clone)]
 pub enum Config {
     Sqlite(sqlite::Config),
-    Redis(redis::Config),
+    Redis(Box<redis::Config>),
 }
 
 impl Config {
@@ -226,7 +226,9 @@ impl Config {
         };
         match kind.as_str() {
             "sqlite" => sqlite::Config::read(entries, place, notes).map(Self::Sqlite),
-            "redis" => redis::Config::read(entries, notes).map(Self::Redis),
+            "redis" => redis::Config::read(entries, notes)
+                .map(Box::new)
+                .map(Self::Redis),
             other => Err(Problem::Unsupported(format!(
                 "`online_store.type: {other}`"
             ))),

@@ -90,7 +90,7 @@ pub enum Error {
         n_rows: usize,
         /// The views that are written.
         done: Vec<String>,
-        source: online::Error,
+        source: Box<online::Error>,
     },
     #[error("rows cannot be appended to {what}")]
     OfflineUnsupported { what: String },
@@ -150,6 +150,13 @@ fn column_difference(missing: &[String], unexpected: &[String]) -> String {
         (false, true) => format!("{} missing", list(missing)),
         (true, _) => format!("{} too many", list(unexpected)),
         (false, false) => format!("{} missing, {} too many", list(missing), list(unexpected)),
+    }
+}
+
+/// Boxed: it is much larger than what else goes wrong with features.
+impl From<Error> for crate::features::Error {
+    fn from(error: Error) -> Self {
+        Self::Write(Box::new(error))
     }
 }
 

@@ -184,7 +184,7 @@ fn incomplete(written: &Written, view: &str, n_rows: usize, source: online::Erro
         view: view.to_owned(),
         n_rows,
         done: written.views.clone(),
-        source,
+        source: Box::new(source),
     }
 }
 

@@ -140,11 +140,11 @@ pub(super) fn entity_keys(
     }
     let n_rows = columns.frame.n_rows()?;
     let mut encoded = Vec::with_capacity(n_rows);
-    for row in 0..n_rows {
+    encoded.extend((0..n_rows).map(|row| {
         let mut key = Vec::with_capacity(layout.size_hint());
-        layout.encode(|i| &keys[i][row], &mut key);
-        encoded.push(key);
-    }
+        layout.encode(|column| &keys[column][row], &mut key);
+        key
+    }));
     Ok(encoded)
 }
 

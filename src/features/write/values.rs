@@ -5,6 +5,7 @@
 //! * bytes come as base64 and zoned timestamps as ISO 8601 with offset, as the feature server renders them; Feast's JSON
 //!   cannot carry them.
 //! * integers are taken for lists of floating point; objects in lists, and lists in objects, are taken as maps and lists.
+//!
 //! Not here: what the values of a column are together (`kind`).
 
 use serde_json::Value as Json;

@@ -23,9 +23,9 @@ use futures::StreamExt;
 
 use super::super::Error;
 use super::super::canonical::Canonical;
-use super::super::first::FirstOfKey;
 use super::super::pull::{Meter, PullLatest};
 use super::super::pump::Sender;
+use super::first::FirstOfKey;
 use super::places::Place;
 use super::scan;
 
@@ -70,7 +70,7 @@ async fn pull_latest(
     let mut state = session(sort_bytes).map_err(failed)?;
     let scan = scan::open(pull, place, &state, &meter, sort_bytes / SORTED_BATCHES).await?;
     *state.config_mut() = state.config().clone().with_batch_size(scan.batch_rows);
-    let rows = scan.canonical.schema().clone();
+    let rows = scan.canonical.schema.clone();
     let source = Arc::new(Numbered {
         schema: numbered(&rows),
         scan: scan.plan,

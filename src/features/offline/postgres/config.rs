@@ -4,11 +4,15 @@ use std::fmt;
 
 use serde_yaml_ng::{Mapping, Value};
 
-use crate::features::repo::{Problem, unset_variable};
+use crate::features::repo::Problem;
 use crate::features::settings::Settings;
 
 /// Settings as they stand; whether they suffice shows when a view needs them.
 #[derive(Clone)]
+#[cfg_attr(
+    not(feature = "postgres"),
+    expect(dead_code, reason = "there is nothing to connect with")
+)]
 pub(in crate::features::offline) struct Config {
     host: Option<String>,
     port: u16,
@@ -65,6 +69,8 @@ impl Config {
     #[cfg(feature = "postgres")]
     pub(super) fn options(&self) -> Result<sqlx::postgres::PgConnectOptions, String> {
         use sqlx::postgres::{PgConnectOptions, PgSslMode};
+
+        use crate::features::repo::unset_variable;
 
         let needed = |name: &str, value: &Option<String>| match value {
             None => Err(format!("`offline_store.{name}` is missing")),

@@ -6,6 +6,7 @@
 //!   old file or the new one, a crash leaves the old one. Who appends to files of one directory waits for whoever is at it,
 //!   in this process or another. Rows are streamed; memory holds the frame and one row group.
 //! * A directory of files takes a new file.
+//!
 //! Not here: object stores, Postgres; they are refused.
 
 mod arrays;
@@ -126,7 +127,6 @@ fn rows(
     })
 }
 
-/// A missing file is told apart: its path is wrong.
 fn unreadable(path: &Path, error: parquet::errors::ParquetError) -> Error {
     Error::OfflineRead {
         path: path.to_owned(),
@@ -134,6 +134,7 @@ fn unreadable(path: &Path, error: parquet::errors::ParquetError) -> Error {
     }
 }
 
+/// A missing file is told apart: its path is wrong.
 fn cannot_open(path: &Path, error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::NotFound => Error::OfflineMissing {

@@ -20,6 +20,10 @@ use crate::features::settings::Settings;
 pub(in crate::features) struct Config {
     url: String,
     /// Names as in the environment, with their values.
+    #[cfg_attr(
+        not(feature = "object-store"),
+        expect(dead_code, reason = "only the client reads them")
+    )]
     options: Vec<(String, String)>,
 }
 
