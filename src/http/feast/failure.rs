@@ -69,17 +69,16 @@ impl From<retrieve::Error> for Refusal {
 impl From<features::Error> for Refusal {
     fn from(error: features::Error) -> Self {
         use features::Error as E;
+        if let E::Write(write) = &error
+            && let write::Error::UnknownPushSource { source_name, .. } = &**write
+        {
+            return Self::unknown_push_source(source_name);
+        }
         match &error {
             E::UnknownFeatureView { view, project, .. } => Self::unknown_view(view, project),
             E::Materialize(features::MaterializeError::UnknownView { view, project, .. }) => {
                 Self::unknown_view(view, project)
             }
-            E::Write(failure) => match &**failure {
-                write::Error::UnknownPushSource { source_name, .. } => {
-                    Self::unknown_push_source(source_name)
-                }
-                _ => Self::python(&error),
-            },
             E::UnknownFeatureService {
                 service, project, ..
             } => Self::Feast {
@@ -104,9 +103,19 @@ impl From<features::Error> for Refusal {
             | E::Repo(_)
             | E::Registry(_)
             | E::DeadlineExceeded { .. } => Self::classed(&error),
+            E::Materialize(_) | E::Transform(_) | E::Write(_) => match error.class() {
+                ErrorClass::Unavailable | ErrorClass::DeadlineExceeded => Self::classed(&error),
+                ErrorClass::InvalidInput
+                | ErrorClass::NotFound
+                | ErrorClass::MethodNotAllowed
+                | ErrorClass::TooLarge
+                | ErrorClass::UnsupportedMediaType
+                | ErrorClass::Unprocessable
+                | ErrorClass::Overloaded
+                | ErrorClass::Cancelled
+                | ErrorClass::Internal => Self::python(&error),
+            },
             E::Online(online::Error::NotMaterialized { .. } | online::Error::Value { .. })
-            | E::Materialize(_)
-            | E::Transform(_)
             | E::UnknownFeature { .. }
             | E::OnDemand { .. }
             | E::NotServed { .. }

@@ -115,14 +115,6 @@ pub(super) fn check(bytes: &[u8], fields: &[Field]) -> Result<Value, Mistakes> {
     let body = serde_json::from_slice(bytes).map_err(|error| vec![invalid_json(bytes, &error)])?;
     let mut object = match body {
         Value::Object(object) => object,
-        Value::Null => {
-            return Err(vec![mistake(
-                "missing",
-                &[json!("body")],
-                "Field required",
-                &Value::Null,
-            )]);
-        }
         other => {
             let message = "Input should be a valid dictionary or object to extract fields from";
             return Err(vec![mistake(
