@@ -106,7 +106,8 @@ impl App {
             request_timeout: self.api.config.request_timeout,
             shutdown: self.shutdown.clone(),
         };
-        self.shutdown.spawn("grpc", grpc::serve(listener, Arc::new(api)));
+        self.shutdown
+            .spawn("grpc", grpc::serve(listener, Arc::new(api)));
     }
 
     pub fn api(&self) -> &Arc<Api> {
@@ -233,6 +234,9 @@ pub async fn open_feature_repo(
     tracing::info!("{described}");
     for note in &described.notes {
         tracing::info!("feature repository: {note}");
+    }
+    for error in store.check_on_demand() {
+        tracing::warn!(code = error.code(), "{error}");
     }
     Ok(Some(Arc::new(store)))
 }

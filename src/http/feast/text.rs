@@ -52,9 +52,7 @@ pub(super) fn put_value(out: &mut Vec<u8>, value: &Value) {
         Value::Bool(value) => put_bool(out, *value),
         Value::List(list) | Value::Set(list) => put_list(out, list),
         Value::Map(map) | Value::Struct(map) => put_map(out, map),
-        Value::MapList(maps) | Value::StructList(maps) => {
-            put_items(out, maps, put_map)
-        }
+        Value::MapList(maps) | Value::StructList(maps) => put_items(out, maps, put_map),
         Value::TextList(_, texts) | Value::TextSet(_, texts) => {
             put_items(out, texts, |out, text| put_text(out, text));
         }

@@ -1,8 +1,9 @@
 //! A registry in a local file.
 //!
 //! Written as a whole: a temporary file beside it, synchronized, renamed over it; readers see the old one or the new one.
-//! Our own writers take turns by a lock on `<registry>.lock`. Feast takes no lock: a file that it replaced in between is read
-//! again, never overwritten with what was read before.
+//! Our own writers take turns by a lock on `<registry>.lock`. Feast takes no lock, empties the file and fills it: one that was
+//! written to just now is waited for, and one that it replaced in between is read again, never overwritten with what was read
+//! before.
 
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
@@ -20,6 +21,8 @@ use crate::types::timestamp::Timestamp;
 /// Longest wait for the lock, and for a file that Feast is rewriting.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(5);
+/// A file that was written to within this time may be in the middle of being rewritten.
+const SETTLED_AFTER: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 pub(super) struct FileStore {
@@ -85,6 +88,10 @@ fn record(path: &Path, project: &str, view: &str, change: ViewChange) -> Result<
     let started = Instant::now();
     loop {
         let before = mark(&path);
+        if before.as_ref().is_some_and(Mark::is_fresh) && started.elapsed() < PATIENCE {
+            std::thread::sleep(PAUSE);
+            continue;
+        }
         let outcome = Registry::read_file(&path).and_then(|bytes| {
             change::in_registry(&bytes, project, view, change, Timestamp::now(), &origin)
         });
@@ -109,6 +116,14 @@ fn record(path: &Path, project: &str, view: &str, change: ViewChange) -> Result<
             return Err(Error::Contended { origin, waited });
         }
         std::thread::sleep(PAUSE);
+    }
+}
+
+impl Mark {
+    /// A time in the future tells nothing: then the file counts as settled.
+    fn is_fresh(&self) -> bool {
+        let age = self.modified.elapsed();
+        age.is_ok_and(|age| age < SETTLED_AFTER)
     }
 }
 
