@@ -60,6 +60,9 @@ impl App {
         let mut app = Self::of(api, Some(address));
         if let Some(features) = &app.api.features {
             features.watch(shutdown, app.api.metrics.feature_registry());
+            for error in features.check_on_demand() {
+                tracing::warn!(code = error.code(), "{error}");
+            }
         }
         let changes = app.api.features.as_ref().map(|store| store.subscribe());
         app.spawn_server(listener);
@@ -156,10 +159,16 @@ impl Parts {
         let features = open_features(&config.features, environment).await?;
         let runtime = open_runtime(config, environment)?;
         tracing::info!("ONNX Runtime {}", runtime.version());
-        let registry = config.registry.connect();
+        let registry = match features {
+            Some(_) => config.registry.connect_optional(),
+            None => config.registry.connect(),
+        };
         tracing::info!("model registry: {}", registry.location());
         // Listed again by the load; here a registry that is not there still keeps the server from starting.
-        registry.list().await.map_err(|error| explained(&error))?;
+        let models = registry.list().await.map_err(|error| explained(&error))?;
+        if models.is_empty() {
+            tracing::warn!("there are no models; features alone are served");
+        }
         Ok(Self {
             features,
             registry,
@@ -234,9 +243,6 @@ pub async fn open_feature_repo(
     tracing::info!("{described}");
     for note in &described.notes {
         tracing::info!("feature repository: {note}");
-    }
-    for error in store.check_on_demand() {
-        tracing::warn!(code = error.code(), "{error}");
     }
     Ok(Some(Arc::new(store)))
 }

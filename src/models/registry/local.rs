@@ -43,12 +43,23 @@ impl Default for Config {
 
 pub(super) struct LocalRegistry {
     path: PathBuf,
+    /// Then a directory that is not there has no models; otherwise it is a mistake.
+    may_be_absent: bool,
 }
 
 impl LocalRegistry {
     pub(super) fn connect(config: &Config) -> Self {
         Self {
             path: config.path.clone(),
+            may_be_absent: false,
+        }
+    }
+
+    /// The same, but nobody asked for the default directory, so it need not be there.
+    pub(super) fn connect_optional(config: &Config) -> Self {
+        Self {
+            path: config.path.clone(),
+            may_be_absent: *config == Config::default(),
         }
     }
 }
@@ -61,6 +72,9 @@ impl ModelRegistry for LocalRegistry {
 
     async fn list(&self) -> Result<Vec<Listing>, Error> {
         let path = self.path.clone();
+        if self.may_be_absent && !path.exists() {
+            return Ok(Vec::new());
+        }
         match run_blocking(move || list(&path)).await {
             Ok(listing) => listing,
             Err(_) => Err(Error::Stopping),
@@ -396,5 +410,22 @@ mod tests {
             error.to_string().contains("unknown variant `s3`"),
             "{error}"
         );
+    }
+
+    #[tokio::test]
+    async fn only_the_default_directory_may_be_absent_and_only_if_it_is_optional() {
+        let missing = Config {
+            path: "no_such_directory".into(),
+        };
+        let asked_for = LocalRegistry::connect_optional(&missing);
+        let error = asked_for.list().await.unwrap_err();
+        assert_eq!(error.code(), "model_registry_missing");
+        let optional = LocalRegistry {
+            path: missing.path.clone(),
+            may_be_absent: true,
+        };
+        assert!(optional.list().await.unwrap().is_empty());
+        assert!(LocalRegistry::connect_optional(&Config::default()).may_be_absent);
+        assert!(!LocalRegistry::connect(&Config::default()).may_be_absent);
     }
 }

@@ -70,4 +70,11 @@ impl Config {
             Self::Local(config) => Arc::new(local::LocalRegistry::connect(config)),
         }
     }
+
+    /// The same for a server that has work without models: the default directory need not be there.
+    pub fn connect_optional(&self) -> Arc<dyn ModelRegistry> {
+        match self {
+            Self::Local(config) => Arc::new(local::LocalRegistry::connect_optional(config)),
+        }
+    }
 }
