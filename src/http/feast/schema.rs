@@ -292,10 +292,10 @@ fn flag_word(text: &str) -> Option<bool> {
 /// A flag of the query string; absent is false.
 pub(super) fn query_flag(query: Option<&str>, name: &str) -> Result<bool, Mistakes> {
     let pairs = query.unwrap_or_default().split('&');
-    let found = pairs
+    let mut found = pairs
         .filter_map(|pair| pair.split_once('='))
         .filter(|(key, _)| *key == name);
-    let Some((_, text)) = found.last() else {
+    let Some((_, text)) = found.next_back() else {
         return Ok(false);
     };
     flag_word(text).ok_or_else(|| {

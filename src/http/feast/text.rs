@@ -53,7 +53,7 @@ pub(super) fn put_value(out: &mut Vec<u8>, value: &Value) {
         Value::List(list) | Value::Set(list) => put_list(out, list),
         Value::Map(map) | Value::Struct(map) => put_map(out, map),
         Value::MapList(maps) | Value::StructList(maps) => {
-            put_items(out, maps, |out, map| put_map(out, map))
+            put_items(out, maps, put_map)
         }
         Value::TextList(_, texts) | Value::TextSet(_, texts) => {
             put_items(out, texts, |out, text| put_text(out, text));
@@ -218,7 +218,7 @@ pub(super) fn put_timestamp(out: &mut Vec<u8>, timestamp: Timestamp) {
     if micros != 0 {
         let mut fraction = *b".000000";
         put_digits(&mut fraction[1..], micros);
-        let n_digits = if micros % 1_000 == 0 { 4 } else { 7 };
+        let n_digits = if micros.is_multiple_of(1_000) { 4 } else { 7 };
         out.extend_from_slice(&fraction[..n_digits]);
     }
     out.extend_from_slice(b"Z\"");

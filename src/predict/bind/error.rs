@@ -12,7 +12,7 @@ pub(super) enum Error {
     #[error("features `{features}` of the model: {source}")]
     Features {
         features: String,
-        source: features::Error,
+        source: Box<features::Error>,
     },
     #[error(
         "features `{features}` of the model are neither a feature service nor a list of features: {source}"

@@ -63,7 +63,7 @@ impl<'a> Selected<'a> {
         let plan = self.store.plan_where(&self.selection, wanted);
         let mut plan = plan.map_err(|source| Error::Features {
             features: self.text.clone(),
-            source,
+            source: Box::new(source),
         })?;
         if self.max_age.is_some() {
             plan.set_max_age(self.max_age);
