@@ -7,6 +7,8 @@
 #[cfg(feature = "datafusion")]
 mod clock;
 #[cfg(feature = "datafusion")]
+mod fits;
+#[cfg(feature = "datafusion")]
 mod functions;
 #[cfg(feature = "datafusion")]
 mod program;

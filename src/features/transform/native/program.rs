@@ -21,6 +21,7 @@ use datafusion::optimizer::{Optimizer, OptimizerContext};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_exprs};
 
 use super::super::{Error, Transform};
+use super::fits::can_hold;
 use super::functions;
 use crate::features::arrays;
 use crate::features::columns::{Column, Columns};
@@ -158,7 +159,7 @@ fn check_outputs(
                 found: Known::instead_of(&feature.name, names),
             });
         };
-        if !arrays::can_hold(feature.value_type, column.data_type()) {
+        if !can_hold(feature.value_type, column.data_type()) {
             return Err(Error::WrongType {
                 view: view.name.clone(),
                 what,
