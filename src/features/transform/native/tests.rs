@@ -926,30 +926,3 @@ fn the_ways_have_an_order() {
         "{error}"
     );
 }
-
-/// Prints what one call costs: `cargo test --release -- --ignored --nocapture what_one_row_costs`.
-#[tokio::test]
-#[ignore = "a measurement"]
-async fn what_one_row_costs() {
-    let registry = ride_ops();
-    let view = registry.on_demand_feature_view("fare_py").unwrap();
-    let inputs = Inputs::of(view, &registry).unwrap();
-    let text = declared()[0].1;
-    let started = std::time::Instant::now();
-    let compiled = sql(text, view, &inputs.fields).unwrap();
-    let compiling = started.elapsed();
-    let known = [
-        ("f64", vec![Value::Double(2.5)]),
-        ("distance_km", vec![Value::Double(3.0)]),
-        ("pax", vec![Value::Int64(1)]),
-        ("label", vec![Value::String("a".to_owned())]),
-    ];
-    let input = input_of(&inputs, &known, 1);
-    let n = 10_000;
-    let started = std::time::Instant::now();
-    for _ in 0..n {
-        compiled.run(input.clone(), in_time()).await.unwrap();
-    }
-    let each = started.elapsed() / n;
-    eprintln!("compiled in {compiling:?}, one row in {each:?}");
-}
