@@ -35,35 +35,7 @@ pub(super) fn map_lists(
     array: &ArrayRef,
     wrap: impl Fn(Vec<Map>) -> Value,
 ) -> Result<Option<Vec<Value>>, ArrowError> {
-    if let Some(texts) = cast(array, &DataType::Utf8)? {
-        let mut lists = Vec::with_capacity(texts.len());
-        for text in texts.as_string::<i32>() {
-            lists.push(match text {
-                None => Value::Null,
-                Some(text) => wrap(json_maps(text)?),
-            });
-        }
-        return Ok(Some(lists));
-    }
-    let Some(array) = as_list_array(array)? else {
-        return Ok(None);
-    };
-    let mut lists = Vec::with_capacity(array.len());
-    for span in spans(&array) {
-        let Some((start, length)) = span else {
-            lists.push(Value::Null);
-            continue;
-        };
-        let mut maps = Vec::with_capacity(length);
-        for row in start..start + length {
-            match map(array.values(), row)? {
-                Some(map) => maps.push(map),
-                None => return Ok(None),
-            }
-        }
-        lists.push(wrap(maps));
-    }
-    Ok(Some(lists))
+    lists_of(array, json_maps, map, wrap)
 }
 
 /// A list of typed values per row, from lists of anything or from JSON text.
@@ -71,12 +43,24 @@ pub(super) fn value_lists(
     array: &ArrayRef,
     wrap: impl Fn(Vec<Value>) -> Value,
 ) -> Result<Option<Vec<Value>>, ArrowError> {
+    let item = |array: &ArrayRef, row| Ok(Some(unset_if_empty(inferred(array, row)?)));
+    lists_of(array, json_items, item, wrap)
+}
+
+/// A list per row: `parse` reads a whole one from JSON text, `item` one place of an Arrow list, `None` where its type cannot be
+/// an item.
+fn lists_of<T>(
+    array: &ArrayRef,
+    parse: impl Fn(&str) -> Result<Vec<T>, ArrowError>,
+    item: impl Fn(&ArrayRef, usize) -> Result<Option<T>, ArrowError>,
+    wrap: impl Fn(Vec<T>) -> Value,
+) -> Result<Option<Vec<Value>>, ArrowError> {
+    let mut lists = Vec::with_capacity(array.len());
     if let Some(texts) = cast(array, &DataType::Utf8)? {
-        let mut lists = Vec::with_capacity(texts.len());
         for text in texts.as_string::<i32>() {
             lists.push(match text {
                 None => Value::Null,
-                Some(text) => wrap(json_items(text)?),
+                Some(text) => wrap(parse(text)?),
             });
         }
         return Ok(Some(lists));
@@ -84,7 +68,6 @@ pub(super) fn value_lists(
     let Some(array) = as_list_array(array)? else {
         return Ok(None);
     };
-    let mut lists = Vec::with_capacity(array.len());
     for span in spans(&array) {
         let Some((start, length)) = span else {
             lists.push(Value::Null);
@@ -92,7 +75,10 @@ pub(super) fn value_lists(
         };
         let mut items = Vec::with_capacity(length);
         for row in start..start + length {
-            items.push(unset_if_empty(inferred(array.values(), row)?));
+            match item(array.values(), row)? {
+                Some(item) => items.push(item),
+                None => return Ok(None),
+            }
         }
         lists.push(wrap(items));
     }

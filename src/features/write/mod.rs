@@ -120,18 +120,7 @@ impl FeatureStore {
         view: &str,
         frame: Frame,
     ) -> Result<Written, super::Error> {
-        let registry = self.registry();
-        let view = known_view(&registry, view)?;
-        if frame.n_rows()? == 0 {
-            return Ok(Written::default());
-        }
-        let converted = match view {
-            View::Stored(definition) => self.converted(definition, &frame)?,
-            View::OnDemand(definition) => {
-                on_demand::computed(self, &registry, definition, &frame).await?
-            }
-        };
-        self.write_views(converted.into_iter().collect()).await
+        self.write_frame(view, frame, OnWrite::Compute).await
     }
 
     /// The same for a frame that has the features of an on-demand feature view already: nothing is computed
@@ -143,14 +132,28 @@ impl FeatureStore {
         view: &str,
         frame: Frame,
     ) -> Result<Written, super::Error> {
+        self.write_frame(view, frame, OnWrite::Take).await
+    }
+
+    async fn write_frame(
+        &self,
+        view: &str,
+        frame: Frame,
+        on_write: OnWrite,
+    ) -> Result<Written, super::Error> {
         let registry = self.registry();
         let view = known_view(&registry, view)?;
         if frame.n_rows()? == 0 {
             return Ok(Written::default());
         }
-        let converted = match view {
-            View::Stored(definition) => self.converted(definition, &frame)?,
-            View::OnDemand(definition) => on_demand::taken(self, definition, &frame)?,
+        let converted = match (view, on_write) {
+            (View::Stored(definition), _) => self.converted(definition, &frame)?,
+            (View::OnDemand(definition), OnWrite::Compute) => {
+                on_demand::computed(self, &registry, definition, &frame).await?
+            }
+            (View::OnDemand(definition), OnWrite::Take) => {
+                on_demand::taken(self, definition, &frame)?
+            }
         };
         self.write_views(converted.into_iter().collect()).await
     }
@@ -221,6 +224,15 @@ fn sources<'a>(views: &[&'a FeatureView]) -> Result<Vec<SharedSource<'a>>, Error
         }
     }
     Ok(sources)
+}
+
+/// What a frame for an on-demand feature view has.
+#[derive(Clone, Copy)]
+enum OnWrite {
+    /// What the features are computed from.
+    Compute,
+    /// The features themselves.
+    Take,
 }
 
 enum View<'a> {
