@@ -6,6 +6,7 @@
 mod contract;
 mod error;
 mod local;
+mod mlflow;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use error::Error;
+pub(in crate::models) use mlflow::Rest;
 
 use crate::types::names::ModelVersion;
 
@@ -75,6 +77,17 @@ impl Config {
     pub fn connect_optional(&self) -> Arc<dyn ModelRegistry> {
         match self {
             Self::Local(config) => Arc::new(local::LocalRegistry::connect_optional(config)),
+        }
+    }
+
+    /// The client of the MLflow server, for what changes a registry.
+    pub(in crate::models) fn rest(
+        &self,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Rest, Error> {
+        match self {
+            // What is not configured may still be in the environment.
+            Self::Local(_) => mlflow::open(&mlflow::Config::default(), environment),
         }
     }
 }
