@@ -7,6 +7,11 @@ pub(super) const CONDA: &str = "conda.yaml";
 pub(super) const PYTHON_ENV: &str = "python_env.yaml";
 pub(super) const REQUIREMENTS: &str = "requirements.txt";
 
+/// Whether a file of a model directory is one of these.
+pub(super) fn is_one(path: &str) -> bool {
+    [CONDA, PYTHON_ENV, REQUIREMENTS].contains(&path)
+}
+
 /// The three files: name and text.
 pub(super) fn files(onnx: &str, onnxruntime: &str) -> [(&'static str, String); 3] {
     let packages = [
@@ -14,7 +19,10 @@ pub(super) fn files(onnx: &str, onnxruntime: &str) -> [(&'static str, String); 3
         format!("onnx>={onnx}"),
         at_least("onnxruntime", onnxruntime),
     ];
-    let pip: Vec<String> = packages.iter().map(|line| format!("  - {line}\n")).collect();
+    let pip: Vec<String> = packages
+        .iter()
+        .map(|line| format!("  - {line}\n"))
+        .collect();
     let conda = format!(
         "channels:\n- conda-forge\ndependencies:\n- python\n- pip\n- pip:\n{}name: mlflow-env\n",
         pip.concat()

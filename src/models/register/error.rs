@@ -118,7 +118,9 @@ impl Failure for Error {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::ModelName { .. } | Self::Alias { .. } => "choose another name",
-            Self::Source { .. } => "give an `.onnx` file, or a directory with an `MLmodel` file in it",
+            Self::Source { .. } => {
+                "give an `.onnx` file, or a directory with an `MLmodel` file in it"
+            }
             Self::Signature { .. } => {
                 "write what `ModelSignature.to_dict()` of MLflow gives: {\"inputs\": ..., \"outputs\": ..., \"params\": ...}"
             }

@@ -56,9 +56,7 @@ mod tests {
 
     #[test]
     fn hostile_model_names_are_refused() {
-        for name in [
-            "", "a/b", "a:b", "../b", "a@b", "a\\b", " a", "a\n", "a\0b",
-        ] {
+        for name in ["", "a/b", "a:b", "../b", "a@b", "a\\b", " a", "a\n", "a\0b"] {
             let error = check_model(name).unwrap_err();
             assert_eq!(error.code(), "model_name_invalid", "{name:?}");
         }
@@ -70,7 +68,9 @@ mod tests {
 
     #[test]
     fn reserved_and_malformed_aliases_are_refused() {
-        for alias in ["", "latest", "LATEST", "v3", "V12", "a b", "a/b", "a:b", "a@b"] {
+        for alias in [
+            "", "latest", "LATEST", "v3", "V12", "a b", "a/b", "a:b", "a@b",
+        ] {
             let error = check_alias(alias).unwrap_err();
             assert_eq!(error.code(), "model_alias_invalid", "{alias:?}");
         }

@@ -44,7 +44,8 @@ const RELEASES: [(&str, u64, u64); 22] = [
 impl Written {
     /// The first release of the `onnx` package that reads the file; the newest in the table for a file newer than it.
     pub(super) fn onnx_release(self) -> &'static str {
-        let reads = |(_, ir, opset): &&(&str, u64, u64)| *ir >= self.ir_version && *opset >= self.opset;
+        let reads =
+            |(_, ir, opset): &&(&str, u64, u64)| *ir >= self.ir_version && *opset >= self.opset;
         RELEASES
             .iter()
             .find(reads)

@@ -1,7 +1,7 @@
 //! A model as it will lie in a registry: files, `MLmodel`, and one fingerprint over what makes it this model.
 //!
 //! The fingerprint is the SHA-256 of the digests and names of all files and of `MLmodel` without the keys that name one
-//! copy. Environment files that are written here do not count: they name the ONNX Runtime of this machine.
+//! copy. Environment files do not count: what is written here names the ONNX Runtime of this machine.
 //! Nothing is copied: a file is named by where it lies until a registry takes it.
 
 use std::io::Read as _;
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use ring::digest::{Context, SHA256};
 
 use super::Error;
+use super::environment;
 use super::mlmodel::{Document, Identity};
 use crate::types::signature::{Graph, Signature};
 use crate::types::timestamp::Timestamp;
@@ -59,8 +60,6 @@ pub struct File {
     pub path: String,
     pub n_bytes: u64,
     pub(super) content: Content,
-    /// Not part of what the model is.
-    pub(super) is_environment: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -76,7 +75,6 @@ impl File {
             path,
             n_bytes: metadata.len(),
             content: Content::At(place),
-            is_environment: false,
         })
     }
 
@@ -85,7 +83,6 @@ impl File {
             path: path.to_owned(),
             n_bytes: text.len() as u64,
             content: Content::Text(text),
-            is_environment: false,
         }
     }
 
@@ -166,15 +163,20 @@ impl Package {
         Ok(files)
     }
 
-    pub fn n_bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.n_bytes).sum()
+    /// All but `MLmodel`, by path.
+    pub fn file_list(&self) -> &[File] {
+        &self.files
     }
 
     /// Writes the whole model directory, which must be empty or absent.
     pub fn write_to(&self, directory: &Path, identity: &Identity) -> Result<(), Error> {
         let failed = Error::write("writing the model directory");
         fs_err::create_dir_all(directory).map_err(&failed)?;
-        if fs_err::read_dir(directory).map_err(&failed)?.next().is_some() {
+        if fs_err::read_dir(directory)
+            .map_err(&failed)?
+            .next()
+            .is_some()
+        {
             return Err(failed(std::io::Error::other(format!(
                 "{} is not empty",
                 directory.display()
@@ -194,7 +196,8 @@ fn fingerprint(files: &[File], document: &Document) -> Result<String, Error> {
     };
     let mut context = Context::new(&SHA256);
     context.update(KIND.as_bytes());
-    for file in files.iter().filter(|file| !file.is_environment) {
+    let is_environment = |file: &&File| environment::is_one(&file.path);
+    for file in files.iter().filter(|file| !is_environment(file)) {
         let digest = file.digest().map_err(|error| failed(error.to_string()))?;
         // No path holds a line's end unescaped by its length.
         let line = format!("\n{digest} {} {}", file.path.len(), file.path);

@@ -152,8 +152,7 @@ fn check_tensors(tensors: &[TensorSpec], graph: &Graph) -> Result<(), String> {
         };
         check_tensor(tensor, place, input)?;
     }
-    let is_stated =
-        |input: &&TensorSpec| tensors.iter().any(|tensor| tensor.name == input.name);
+    let is_stated = |input: &&TensorSpec| tensors.iter().any(|tensor| tensor.name == input.name);
     match graph.inputs.iter().find(|input| !is_stated(input)) {
         None => Ok(()),
         Some(input) => Err(format!(
@@ -230,8 +229,7 @@ mod tests {
             let inputs = recorded[name]["inputs"].as_str().unwrap();
             let signature = parse_signature(Some(inputs), None).unwrap();
             let wanted: Value = serde_json::from_str(inputs).unwrap();
-            let encoded: Value =
-                serde_json::from_str(&encode(&signature.inputs.unwrap())).unwrap();
+            let encoded: Value = serde_json::from_str(&encode(&signature.inputs.unwrap())).unwrap();
             assert_eq!(encoded, wanted, "{name}");
         }
     }
@@ -239,13 +237,22 @@ mod tests {
     #[test]
     fn a_given_signature_that_is_none_is_an_error_in_words() {
         for (json, part) in [
-            ("[", "EOF"),
+            ("[]", "expected a map"),
             ("{}", "no `inputs`"),
             (r#"{"inputs": null}"#, "no `inputs`"),
-            (r#"{"inputs": [{"type": "double"}], "input": 1}"#, "`input` is none of"),
-            (r#"{"inputs": [{"type": "decimal"}]}"#, "unknown type `decimal`"),
+            (
+                r#"{"inputs": [{"type": "double"}], "input": 1}"#,
+                "`input` is none of",
+            ),
+            (
+                r#"{"inputs": [{"type": "decimal"}]}"#,
+                "unknown type `decimal`",
+            ),
             (r#"{"inputs": "nonsense"}"#, "signature inputs"),
-            (r#"{"inputs": [{"type": "double"}], "params": 3}"#, "signature params"),
+            (
+                r#"{"inputs": [{"type": "double"}], "params": 3}"#,
+                "signature params",
+            ),
         ] {
             let error = Stated::parse(json).unwrap_err();
             assert!(error.contains(part), "{json}: {error}");
@@ -276,14 +283,34 @@ mod tests {
             )
         };
         for (inputs, graph, part) in [
-            (r#"{"type":"string","name":"a"}"#.to_owned(), &matrix, "takes float32"),
-            (r#"{"type":"double","name":"a"}"#.to_owned(), &two, "takes int64"),
-            (r#"{"type":"long","name":"s"}"#.to_owned(), &two, "takes str"),
+            (
+                r#"{"type":"string","name":"a"}"#.to_owned(),
+                &matrix,
+                "takes float32",
+            ),
+            (
+                r#"{"type":"double","name":"a"}"#.to_owned(),
+                &two,
+                "takes int64",
+            ),
+            (
+                r#"{"type":"long","name":"s"}"#.to_owned(),
+                &two,
+                "takes str",
+            ),
             (tensor("int64", "[-1,4]", ""), &matrix, "takes float32"),
             (tensor("float32", "[-1,5]", ""), &matrix, "[-1, 4]"),
             (tensor("float32", "[-1]", ""), &matrix, "has the shape [-1]"),
-            (tensor("int64", "[-1]", r#","name":"b""#), &two, "`b` is no input"),
-            (tensor("int64", "[-1]", r#","name":"a""#), &two, "`s` of the graph is not in it"),
+            (
+                tensor("int64", "[-1]", r#","name":"b""#),
+                &two,
+                "`b` is no input",
+            ),
+            (
+                tensor("int64", "[-1]", r#","name":"a""#),
+                &two,
+                "`s` of the graph is not in it",
+            ),
         ] {
             let signature = parse_signature(Some(&format!("[{inputs}]")), None).unwrap();
             let error = check(&signature, graph).unwrap_err();

@@ -152,9 +152,7 @@ impl Source {
                 let columns = example.and_then(Example::columns);
                 let stated = Stated::of(infer::infer(graph, columns));
                 let from = match (&stated.signature.inputs, columns) {
-                    (Some(Schema::Columns(_)), Some(_)) => {
-                        SignatureFrom::Example
-                    }
+                    (Some(Schema::Columns(_)), Some(_)) => SignatureFrom::Example,
                     _ => SignatureFrom::Graph,
                 };
                 (stated, from)
@@ -195,7 +193,12 @@ fn tensor_data(onnx: &Path, directory: &Path, location: &str) -> Result<File, Er
         .filter_map(|part| part.as_os_str().to_str())
         .collect();
     let path = parts.join("/");
-    let own = [ONNX_FILE, "MLmodel", environment::CONDA, environment::PYTHON_ENV];
+    let own = [
+        ONNX_FILE,
+        "MLmodel",
+        environment::CONDA,
+        environment::PYTHON_ENV,
+    ];
     let own = own.into_iter().chain([
         environment::REQUIREMENTS,
         example::FILE,
@@ -204,7 +207,9 @@ fn tensor_data(onnx: &Path, directory: &Path, location: &str) -> Result<File, Er
     if own.into_iter().any(|own| own == path) {
         return Err(Error::Source {
             path: onnx.to_owned(),
-            reason: format!("its tensor data lies in `{path}`, which is a file of the model format"),
+            reason: format!(
+                "its tensor data lies in `{path}`, which is a file of the model format"
+            ),
         });
     }
     File::at(path, directory.join(location))
@@ -225,9 +230,7 @@ fn add_environment(files: &mut Vec<File>, onnx_release: &str, onnxruntime: &str)
         if files.iter().any(|file| file.path == path) {
             continue;
         }
-        let mut file = File::text(path, text);
-        file.is_environment = true;
-        files.push(file);
+        files.push(File::text(path, text));
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::source::Opened;
 use super::Package;
+use super::source::Opened;
 use crate::models::warm_up::{self, WarmUp};
 use crate::models::{Binder, Candidate, LoadError, ServedVersion};
 use crate::types::names::ModelVersion;

@@ -17,7 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use error::Error;
-pub(in crate::models) use mlflow::Rest;
+pub(in crate::models) use mlflow::{Rest, Upload};
 
 use crate::types::names::ModelVersion;
 

@@ -6,7 +6,7 @@ mod rest;
 
 use self::access::Access;
 pub use self::config::Config;
-pub(in crate::models) use self::rest::{Download, Rest};
+pub(in crate::models) use self::rest::{Download, Rest, Upload};
 use super::Error;
 
 /// A client of the configured server. Nothing is reached out to yet.
