@@ -29,7 +29,9 @@ pub(crate) fn files(path: &Path) -> Result<BTreeSet<String>, Error> {
         path: path.to_owned(),
         reason: error.to_string(),
     })?;
-    let directory = path.parent().unwrap_or(Path::new("."));
+    // A bare file name has an empty parent.
+    let parent = path.parent().filter(|parent| *parent != Path::new(""));
+    let directory = parent.unwrap_or(Path::new("."));
     for location in &locations {
         let refused = |reason| Error::ExternalData {
             path: path.to_owned(),

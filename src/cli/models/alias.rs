@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::registry;
+use super::{failed, registry};
 use crate::cli::Failed;
 use crate::cli::output::Output;
 use crate::config::{Config, Environment};
@@ -49,7 +49,7 @@ pub(super) async fn run(
             registry
                 .set_alias(&name, &alias, ModelVersion(version))
                 .await
-                .map_err(|error| Failed::command(&error))?;
+                .map_err(|error| failed(&error))?;
             if output.is_json() {
                 return Ok(output.json(
                     &json!({ "name": name, "alias": alias, "version": version.to_string() }),
@@ -66,7 +66,7 @@ pub(super) async fn run(
             let was_there = registry
                 .delete_alias(&name, &alias)
                 .await
-                .map_err(|error| Failed::command(&error))?;
+                .map_err(|error| failed(&error))?;
             if output.is_json() {
                 return Ok(
                     output.json(&json!({ "name": name, "alias": alias, "deleted": was_there }))?

@@ -126,3 +126,11 @@ fn registry(
     };
     registry.map_err(|error| Failed::start(&error))
 }
+
+/// Exit code 2 for a command that could not be meant.
+fn failed(error: &models::register::Error) -> Failed {
+    match error.is_usage() {
+        true => Failed::start(error),
+        false => Failed::command(error),
+    }
+}

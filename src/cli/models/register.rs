@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::check::Report;
 use super::show::show_loaded;
 use super::{Bench, registry};
-use crate::cli::Failed;
+use crate::cli::{Failed, explain};
 use crate::cli::output::{Output, remark};
 use crate::config::{Config, Environment};
 use crate::http::models::{Loaded, describe_loaded};
@@ -60,14 +60,8 @@ pub(in crate::cli) struct Args {
     #[arg(long)]
     force: bool,
     /// Write the model directory, say what would be done, and register nothing
-    #[arg(
-        long,
-        value_name = "DIRECTORY",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = ""
-    )]
-    dry_run: Option<PathBuf>,
+    #[arg(long, value_name = "DIRECTORY", num_args = 0..=1, require_equals = true)]
+    dry_run: Option<Option<PathBuf>>,
     /// MLflow server [default: the configured registry]
     #[arg(long, value_name = "URL")]
     registry_uri: Option<String>,
@@ -85,12 +79,18 @@ pub(super) async fn run(
     let bench = Bench::open(config, environment).await?;
     let (package, loaded) = tried(&args, &order, &bench).await?;
     if let Some(directory) = &args.dry_run {
-        return rehearse(directory, &package, loaded, &order, &registry, output).await;
+        return rehearse(directory.as_deref(), &package, loaded, &order, &registry, output).await;
     }
     let bar = Bar::new();
     let registered = registry.register(&package, &order, &bar.progress()).await;
     bar.clear();
-    let registered = registered.map_err(|error| Failed::command(&error))?;
+    let registered = registered.map_err(|error| {
+        let again = "the alias is not set; the same command goes on from here";
+        match error.is_usage() {
+            true => Failed::start(&error),
+            false => Failed::Command(Some(format!("{}; {again}", explain(&error)))),
+        }
+    })?;
     print(&registered, &package, loaded, output)
 }
 
@@ -150,16 +150,16 @@ async fn tried(args: &Args, order: &Order, bench: &Bench) -> Result<(Package, Lo
 }
 
 async fn rehearse(
-    directory: &Path,
+    directory: Option<&Path>,
     package: &Package,
     loaded: Loaded,
     order: &Order,
     registry: &Registry,
     output: Output,
 ) -> Result<(), Failed> {
-    let directory = match directory.as_os_str().is_empty() {
-        false => directory.to_owned(),
-        true => {
+    let directory = match directory {
+        Some(directory) => directory.to_owned(),
+        None => {
             // This one is ours, so that a second rehearsal replaces the first.
             let directory = Path::new(".terrarium/register").join(&order.name);
             if directory.exists() {

@@ -64,6 +64,14 @@ impl Error {
         }
     }
 
+    /// Whether it is the command that was wrong, not what it met.
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::ModelName { .. } | Self::Alias { .. } | Self::ReadOnly { .. }
+        )
+    }
+
     pub(super) fn step(step: &'static str) -> impl Fn(registry::Error) -> Self {
         move |source| Self::Step { step, source }
     }
@@ -132,7 +140,7 @@ impl Failure for Error {
             }
             Self::Artifact(error) => return error.hint(),
             Self::Inference(error) => return error.hint(),
-            Self::Step { source, .. } => return resumable(source),
+            Self::Step { source, .. } => return source.hint(),
             Self::Answer { .. } => "is there an MLflow server of version 2 or 3 at this address?",
             Self::ExperimentDeleted { .. } => {
                 "restore it (`mlflow experiments restore`), or name another with `--experiment`"
@@ -140,9 +148,8 @@ impl Failure for Error {
             Self::Store { .. } => {
                 "start the MLflow server with `--serve-artifacts`, or on a store that can be reached from here"
             }
-            Self::Upload { .. } | Self::Write { .. } => {
-                "nothing serves yet; mend it and run the command again, and it goes on from there"
-            }
+            Self::Upload { .. } => "check that the server, or its store, takes files of this size",
+            Self::Write { .. } => "check the path, its permissions, and the space that is left",
             Self::ReadOnly { .. } => {
                 "register with the MLflow server in front of it (`--registry-uri http://...`), or in a directory \
                  (`[registry.local]`)"
@@ -150,17 +157,8 @@ impl Failure for Error {
             Self::UnknownVersion { .. } | Self::UnknownModel { .. } => {
                 "`terrarium models list --registry` shows what there is"
             }
-            Self::Stopped => "run it again, and it goes on from there",
+            Self::Stopped => "run it again",
         };
         Some(hint.to_owned())
-    }
-}
-
-/// What the registry's own error says, and that nothing is lost.
-fn resumable(error: &registry::Error) -> Option<String> {
-    let again = "nothing serves yet; run the command again, and it goes on from there";
-    match error.hint() {
-        Some(hint) => Some(format!("{hint}; {again}")),
-        None => Some(again.to_owned()),
     }
 }

@@ -335,7 +335,14 @@ impl Server {
         alias: &str,
         version: ModelVersion,
     ) -> Result<(), Error> {
-        self.calls.set_alias(name, alias, version).await
+        let set = self.calls.set_alias(name, alias, version).await;
+        set.map_err(|error| match error {
+            Error::Step { source, .. } if is_missing(&source) => Error::UnknownVersion {
+                name: name.to_owned(),
+                version,
+            },
+            error => error,
+        })
     }
 
     /// Whether there was one.
@@ -347,6 +354,11 @@ impl Server {
         self.calls.delete_alias(name, alias).await?;
         Ok(true)
     }
+}
+
+/// There is no such model or version.
+fn is_missing(error: &crate::models::registry::Error) -> bool {
+    error.mlflow_code() == Some("RESOURCE_DOES_NOT_EXIST")
 }
 
 fn unless_unknown(step: &'static str) -> impl Fn(crate::models::registry::Error) -> NotStored {
