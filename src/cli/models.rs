@@ -12,6 +12,7 @@ use crate::error::Failure;
 use crate::http::models::{
     LoadFailure, Loaded, Model, ModelList, Version, describe, describe_loaded,
 };
+use crate::models::registry::ModelRegistry;
 use crate::models::{self, ModelCatalog};
 use crate::predict::{Models, PlanBinder};
 use crate::telemetry::metrics::Metrics;
@@ -49,6 +50,7 @@ pub(super) async fn run(
 
 /// What models are loaded with, without a server.
 struct Bench {
+    registry: Arc<dyn ModelRegistry>,
     runtime: crate::inference::Runtime,
     binder: PlanBinder,
 }
@@ -62,16 +64,21 @@ impl Bench {
             .map_err(|error| Failed::Start(format!("{error:#}")))?;
         let runtime = app::open_runtime(config, environment)
             .map_err(|error| Failed::Start(format!("{error:#}")))?;
+        let registry = app::open_registry(config, environment)
+            .map_err(|error| Failed::Start(format!("{error:#}")))?;
         let binder = PlanBinder::new(features, config.models.clone(), Arc::new(Metrics::new()));
-        Ok(Self { runtime, binder })
+        Ok(Self {
+            registry,
+            runtime,
+            binder,
+        })
     }
 
     async fn load_all(&self, config: &Config) -> Result<Models, Failed> {
         let catalog = ModelCatalog::loading();
-        let registry = config.registry.connect();
         models::load_into(
             &catalog,
-            &*registry,
+            &*self.registry,
             &self.runtime,
             &self.binder,
             &config.serving,
@@ -288,14 +295,13 @@ async fn check_named(
     config: &Config,
     names: &[String],
 ) -> Result<Vec<Report>, Failed> {
-    let registry = config.registry.connect();
     let mut reports = Vec::new();
     for name in names {
         let reference: ModelRef = name
             .parse()
             .map_err(|error| Failed::Start(format!("{error}")))?;
         let checked = models::check_one(
-            &*registry,
+            &*bench.registry,
             &bench.runtime,
             &bench.binder,
             &config.serving,
