@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::error::Failure;
 use crate::http::models::{Loaded, describe, describe_loaded};
 use crate::models;
+use crate::models::registry::ModelRegistry;
 use crate::predict::Models;
 use crate::types::names::ModelRef;
 
@@ -50,13 +51,14 @@ impl Report {
 
 pub(super) async fn check(
     bench: &Bench,
+    registry: &dyn ModelRegistry,
     config: &Config,
     names: &[String],
     output: Output,
 ) -> Result<(), Failed> {
     let reports = match names {
-        [] => check_all(&bench.load_all(config).await?),
-        names => check_named(bench, config, names).await?,
+        [] => check_all(&bench.load_all(registry, config).await?),
+        names => check_named(bench, registry, config, names).await?,
     };
     if reports.is_empty() {
         return Err(Failed::Command(Some(
@@ -101,17 +103,17 @@ fn check_all(catalog: &Models) -> Vec<Report> {
 
 async fn check_named(
     bench: &Bench,
+    registry: &dyn ModelRegistry,
     config: &Config,
     names: &[String],
 ) -> Result<Vec<Report>, Failed> {
-    let registry = config.registry.connect();
     let mut reports = Vec::new();
     for name in names {
         let reference: ModelRef = name
             .parse()
             .map_err(|error| Failed::Start(format!("{error}")))?;
         let checked = models::check_one(
-            &*registry,
+            registry,
             &bench.runtime,
             &bench.binder,
             &config.serving,

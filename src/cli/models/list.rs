@@ -4,10 +4,9 @@ use serde::Serialize;
 
 use crate::cli::output::Output;
 use crate::cli::{Failed, explain};
-use crate::config::Config;
 use crate::error::Failure;
 use crate::http::models::{LoadFailure, Model, ModelList, describe};
-use crate::models::registry::{Listing, RegisteredModel};
+use crate::models::registry::{Listing, ModelRegistry, RegisteredModel};
 use crate::predict::Models;
 
 #[derive(Debug, clap::Args)]
@@ -84,8 +83,7 @@ struct Version {
     tags: std::collections::BTreeMap<String, String>,
 }
 
-pub(super) async fn registry(config: &Config, output: Output) -> Result<(), Failed> {
-    let registry = config.registry.connect();
+pub(super) async fn registry(registry: &dyn ModelRegistry, output: Output) -> Result<(), Failed> {
     let listings = registry
         .list()
         .await

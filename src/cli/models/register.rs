@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::check::Report;
 use super::show::show_loaded;
 use super::{Bench, registry};
-use crate::cli::{Failed, explain};
 use crate::cli::output::{Output, remark};
+use crate::cli::{Failed, explain};
 use crate::config::{Config, Environment};
 use crate::http::models::{Loaded, describe_loaded};
 use crate::models::register::{
@@ -79,7 +79,15 @@ pub(super) async fn run(
     let bench = Bench::open(config, environment).await?;
     let (package, loaded) = tried(&args, &order, &bench).await?;
     if let Some(directory) = &args.dry_run {
-        return rehearse(directory.as_deref(), &package, loaded, &order, &registry, output).await;
+        return rehearse(
+            directory.as_deref(),
+            &package,
+            loaded,
+            &order,
+            &registry,
+            output,
+        )
+        .await;
     }
     let bar = Bar::new();
     let registered = registry.register(&package, &order, &bar.progress()).await;

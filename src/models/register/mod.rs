@@ -39,7 +39,7 @@ pub use mlmodel::Identity;
 pub use package::{File, Package, SignatureFrom};
 pub use source::{Opened, Source};
 
-use super::registry;
+use super::registry::{self, Writable};
 use crate::types::names::ModelVersion;
 
 /// The tag that holds the fingerprint of a version's content.
@@ -167,24 +167,14 @@ impl Registry {
         config: &registry::Config,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Error> {
-        match config {
-            registry::Config::Local(config) => {
-                // Kept for a build in which more kinds are known.
-                let _ = environment;
-                Ok(Self(Kind::Local(config.path.clone())))
+        let writable = config.writable(environment);
+        match writable.map_err(Error::step("opening the registry"))? {
+            Writable::Directory(path) => Ok(Self(Kind::Local(path))),
+            Writable::Server { rest, stores } => {
+                Ok(Self(Kind::Mlflow(mlflow::Server::new(rest, stores))))
             }
+            Writable::Not { location } => Err(Error::ReadOnly { location }),
         }
-    }
-
-    /// The MLflow server at an address.
-    pub fn at(address: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, Error> {
-        let environment = |name: &str| match name {
-            "MLFLOW_REGISTRY_URI" => Some(address.to_owned()),
-            name => environment(name),
-        };
-        let rest = registry::Config::default().rest(&environment);
-        let rest = rest.map_err(Error::step("reaching for the registry"))?;
-        Ok(Self(Kind::Mlflow(mlflow::Server::new(rest))))
     }
 
     /// Where it is, for people to read.

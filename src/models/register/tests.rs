@@ -259,7 +259,13 @@ impl Local {
 
     /// What a server would read.
     async fn listed(&self, name: &str) -> RegisteredModel {
-        let listings = self.config().connect().list().await.unwrap();
+        let listings = self
+            .config()
+            .connect(&|_| None)
+            .unwrap()
+            .list()
+            .await
+            .unwrap();
         let listing = listings.into_iter().find(|listing| listing.name == name);
         listing.unwrap().model.unwrap()
     }
@@ -317,7 +323,16 @@ async fn what_an_interrupted_copy_left_is_not_served_and_is_removed() {
     let left = local.path().join("m/.new-0199c0de");
     fs_err::create_dir_all(&left).unwrap();
     fs_err::write(left.join("model.onnx"), "half").unwrap();
-    assert!(local.config().connect().list().await.unwrap().is_empty());
+    assert!(
+        local
+            .config()
+            .connect(&|_| None)
+            .unwrap()
+            .list()
+            .await
+            .unwrap()
+            .is_empty()
+    );
     let registered = local.register(&linreg(), &order("m")).await.unwrap();
     assert!(registered.is_new && registered.resumed);
     assert!(!left.exists());
@@ -334,7 +349,16 @@ async fn a_failed_copy_leaves_no_version_and_no_alias() {
     let error = local.register(&package, &order("m")).await.unwrap_err();
     assert_eq!(error.code(), "register_write_failed");
     assert!(error.to_string().contains("m.onnx"), "{error}");
-    assert!(local.config().connect().list().await.unwrap().is_empty());
+    assert!(
+        local
+            .config()
+            .connect(&|_| None)
+            .unwrap()
+            .list()
+            .await
+            .unwrap()
+            .is_empty()
+    );
     assert!(!local.path().join("m/aliases.yaml").exists());
 }
 
@@ -400,4 +424,22 @@ async fn hostile_names_leave_no_trace_in_a_directory() {
         assert_eq!(error.code(), "model_alias_invalid", "{alias}");
     }
     assert!(!local.path().exists());
+}
+
+#[test]
+fn what_only_mlflow_writes_is_refused_with_a_hint() {
+    for (text, location) in [
+        ("[mlruns]\npath = '/nowhere/mlruns'", "mlruns"),
+        ("[mlflow_sqlite]\npath = '/nowhere/mlflow.db'", "mlflow.db"),
+        (
+            "[mlflow]\nuri = 'sqlite:////nowhere/mlflow.db'",
+            "mlflow.db",
+        ),
+    ] {
+        let config: registry::Config = toml::from_str(text).unwrap();
+        let error = Registry::open(&config, &|_| None).err().unwrap();
+        assert_eq!(error.code(), "model_registry_read_only", "{text}");
+        assert!(error.to_string().contains(location), "{error}");
+        assert!(error.hint().unwrap().contains("--registry-uri"));
+    }
 }

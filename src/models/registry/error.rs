@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::cache;
 use crate::error::{ErrorClass, Failure};
 use crate::types::names::ModelVersion;
 
@@ -81,8 +82,38 @@ pub enum Error {
         call: String,
         reason: String,
     },
+    #[error("version {version} of model `{model}` is {status} in the registry{}", reason(.message))]
+    NotReady {
+        model: String,
+        version: ModelVersion,
+        /// MLflow's: `PENDING_REGISTRATION`, `FAILED_REGISTRATION`.
+        status: String,
+        message: String,
+    },
+    #[error(
+        "the files of version {version} of model `{model}` are not on this machine; the registry has {place}"
+    )]
+    FilesElsewhere {
+        model: String,
+        version: ModelVersion,
+        place: String,
+    },
+    #[error("model `{model}` has no alias `{alias}`")]
+    UnknownAlias { model: String, alias: String },
+    #[error("`{uri}` leads nowhere: {reason}")]
+    UnknownUri { uri: String, reason: String },
+    #[error(transparent)]
+    Files(#[from] cache::Error),
     #[error("the server is stopping")]
     Stopping,
+}
+
+/// What the registry adds, if anything.
+fn reason(message: &str) -> String {
+    match message {
+        "" => String::new(),
+        message => format!(": {message}"),
+    }
 }
 
 impl Error {
@@ -118,11 +149,17 @@ impl Failure for Error {
             | Self::Unauthenticated { .. }
             | Self::Forbidden { .. }
             | Self::NotMlflow { .. }
+            | Self::NotReady { .. }
+            | Self::FilesElsewhere { .. }
             | Self::Stopping => ErrorClass::Unavailable,
+            Self::Files(error) => error.class(),
             Self::Refused { status: 400, .. } => ErrorClass::InvalidInput,
             Self::Refused { status: 404, .. } => ErrorClass::NotFound,
             Self::Refused { .. } => ErrorClass::Unavailable,
-            Self::UnknownVersion { .. } | Self::NoVersion { .. } => ErrorClass::NotFound,
+            Self::UnknownVersion { .. }
+            | Self::NoVersion { .. }
+            | Self::UnknownAlias { .. }
+            | Self::UnknownUri { .. } => ErrorClass::NotFound,
         }
     }
 
@@ -141,6 +178,11 @@ impl Failure for Error {
             Self::Forbidden { .. } => "model_registry_forbidden",
             Self::Refused { .. } => "model_registry_refused",
             Self::NotMlflow { .. } => "model_registry_not_mlflow",
+            Self::NotReady { .. } => "model_version_not_ready",
+            Self::FilesElsewhere { .. } => "artifact_elsewhere",
+            Self::UnknownAlias { .. } => "model_alias_not_found",
+            Self::UnknownUri { .. } => "model_uri_unresolved",
+            Self::Files(error) => error.code(),
             Self::Stopping => "stopping",
         }
     }
@@ -178,6 +220,16 @@ impl Failure for Error {
             Self::NotMlflow { .. } => {
                 "check the address and its path: `registry.mlflow.uri` is what MLFLOW_TRACKING_URI is for MLflow's client"
             }
+            Self::NotReady { .. } => "wait until MLflow has it, or register it again",
+            Self::FilesElsewhere { .. } => {
+                "copy the artifacts here with the registry, set `registry.mlflow_sqlite.artifacts`, or serve the registry \
+                 by `mlflow server` and set `registry.mlflow.uri`"
+            }
+            Self::UnknownAlias { .. } => "set the alias, or name a version",
+            Self::UnknownUri { .. } => {
+                "`models:/name@alias`, `models:/name/3`, `models:/m-...` and `runs:/run/path` lead to files"
+            }
+            Self::Files(error) => return error.hint(),
             Self::Stopping => "try again on another server",
         };
         Some(hint.to_owned())

@@ -17,7 +17,7 @@ const WORKSPACE: &str = "X-MLFLOW-WORKSPACE";
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
 #[derive(Clone)]
-pub(super) struct Access {
+pub(in crate::models::registry) struct Access {
     from_environment: Credentials,
     /// Looked at where the environment says nothing.
     file: Option<PathBuf>,

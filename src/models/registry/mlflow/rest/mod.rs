@@ -78,7 +78,7 @@ impl Rest {
         let _ = (base.set_username(""), base.set_password(None));
         base.set_query(None);
         base.set_fragment(None);
-        let builder = || {
+        let builder = || -> Result<ClientBuilder, Error> {
             let builder = access
                 .secure(Client::builder())?
                 .user_agent(concat!("terrarium/", env!("CARGO_PKG_VERSION")))
