@@ -165,10 +165,12 @@ impl Parts {
         let features = open_features(&config.features, environment).await?;
         let runtime = open_runtime(config, environment)?;
         tracing::info!("ONNX Runtime {}", runtime.version());
+        let variable = |name: &str| environment.get(name).map(str::to_owned);
         let registry = match features {
-            Some(_) => config.registry.connect_optional(),
-            None => config.registry.connect(),
+            Some(_) => config.registry.connect_optional(&variable),
+            None => config.registry.connect(&variable),
         };
+        let registry = registry.map_err(|error| explained(&error))?;
         tracing::info!("model registry: {}", registry.location());
         // Listed again by the load; here a registry that is not there still keeps the server from starting.
         let models = registry.list().await.map_err(|error| explained(&error))?;
@@ -272,6 +274,13 @@ async fn check_online_store(store: &FeatureStore) -> Result<()> {
 pub fn open_runtime(config: &Config, environment: &Environment) -> Result<Runtime> {
     let path = environment.get("ORT_DYLIB_PATH").map(Into::into);
     Runtime::load(&config.inference, path).map_err(|error| explained(&error))
+}
+
+/// The registry of models.
+pub fn open_registry(config: &Config, environment: &Environment) -> Result<Arc<dyn ModelRegistry>> {
+    let variable = |name: &str| environment.get(name).map(str::to_owned);
+    let registry = config.registry.connect(&variable);
+    registry.map_err(|error| explained(&error))
 }
 
 /// Loads the models of the configured registry.

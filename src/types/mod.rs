@@ -5,6 +5,7 @@ pub mod cell;
 pub mod deadline;
 pub mod dtype;
 pub mod feature;
+pub mod model_uri;
 pub mod names;
 pub mod prediction;
 pub mod request;

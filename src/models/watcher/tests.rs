@@ -70,7 +70,7 @@ impl Models {
         let path = self.path().to_str().unwrap();
         let config: registry::Config =
             toml::from_str(&format!("[local]\npath = '{path}'")).unwrap();
-        config.connect()
+        config.connect(&|_| None).unwrap()
     }
 
     async fn load(&self, config: &Config) -> ModelCatalog<usize> {
