@@ -271,8 +271,7 @@ fn implied(
     let is_default = config.path == local::Config::default().path;
     let names = ["MLFLOW_REGISTRY_URI", "MLFLOW_TRACKING_URI"];
     let is_set = |name: &&str| environment(name).is_some_and(|uri| !uri.is_empty());
-    (is_default && !config.path.exists() && names.iter().any(|name| is_set(name)))
-        .then(mlflow::Config::default)
+    (is_default && !config.path.exists() && names.iter().any(is_set)).then(mlflow::Config::default)
 }
 
 /// A server, a database or a directory: MLflow's URIs may name any.

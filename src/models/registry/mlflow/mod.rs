@@ -14,6 +14,8 @@ mod listing;
 mod locate;
 mod rest;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::path::PathBuf;
@@ -146,10 +148,9 @@ impl ModelRegistry for MlflowRegistry {
                 .get(model, version)
                 .map(|known| known.identity.clone()),
         };
-        if listed.is_none() || identity.is_some() {
-            if let Some(files) = self.cache.find(&entry, identity.as_deref()).await? {
-                return Ok(files);
-            }
+        let may_be_here = listed.is_none() || identity.is_some();
+        if may_be_here && let Some(files) = self.cache.find(&entry, identity.as_deref()).await? {
+            return Ok(files);
         }
         let known = self.known(model, version).await?;
         if !known.is_ready() {
