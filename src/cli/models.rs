@@ -12,7 +12,7 @@ use crate::error::Failure;
 use crate::http::models::{
     LoadFailure, Loaded, Model, ModelList, Version, describe, describe_loaded,
 };
-use crate::models::{self, ModelCatalog};
+use crate::models::Loader;
 use crate::predict::{Models, PlanBinder};
 use crate::telemetry::metrics::Metrics;
 use crate::types::names::ModelRef;
@@ -41,17 +41,14 @@ pub(super) async fn run(
 ) -> Result<(), Failed> {
     let bench = Bench::open(&config, &environment).await?;
     match command {
-        Command::List => list(&bench.load_all(&config).await?, output),
-        Command::Show { model } => show(&bench.load_all(&config).await?, &model, output),
-        Command::Check { models } => check(&bench, &config, &models, output).await,
+        Command::List => list(&*bench.load_all().await?, output),
+        Command::Show { model } => show(&*bench.load_all().await?, &model, output),
+        Command::Check { models } => check(&bench, &models, output).await,
     }
 }
 
 /// What models are loaded with, without a server.
-struct Bench {
-    runtime: crate::inference::Runtime,
-    binder: PlanBinder,
-}
+struct Bench(Loader<PlanBinder>);
 
 impl Bench {
     async fn open(config: &Config, environment: &Environment) -> Result<Self, Failed> {
@@ -63,22 +60,14 @@ impl Bench {
         let runtime = app::open_runtime(config, environment)
             .map_err(|error| Failed::Start(format!("{error:#}")))?;
         let binder = PlanBinder::new(features, config.models.clone(), Arc::new(Metrics::new()));
-        Ok(Self { runtime, binder })
+        let registry = config.registry.connect();
+        let policy = app::policy(config);
+        Ok(Self(Loader::new(registry, runtime, binder, policy)))
     }
 
-    async fn load_all(&self, config: &Config) -> Result<Models, Failed> {
-        let catalog = ModelCatalog::loading();
-        let registry = config.registry.connect();
-        models::load_into(
-            &catalog,
-            &*registry,
-            &self.runtime,
-            &self.binder,
-            &config.serving,
-        )
-        .await
-        .map_err(|error| Failed::start(&error))?;
-        Ok(catalog)
+    async fn load_all(&self) -> Result<Arc<Models>, Failed> {
+        let loaded = self.0.load_all().await;
+        loaded.map_err(|error| Failed::start(&error))
     }
 }
 
@@ -232,15 +221,10 @@ impl Report {
     }
 }
 
-async fn check(
-    bench: &Bench,
-    config: &Config,
-    names: &[String],
-    output: Output,
-) -> Result<(), Failed> {
+async fn check(bench: &Bench, names: &[String], output: Output) -> Result<(), Failed> {
     let reports = match names {
-        [] => check_all(&bench.load_all(config).await?),
-        names => check_named(bench, config, names).await?,
+        [] => check_all(&*bench.load_all().await?),
+        names => check_named(bench, names).await?,
     };
     if reports.is_empty() {
         return Err(Failed::Command(Some(
@@ -283,29 +267,16 @@ fn check_all(catalog: &Models) -> Vec<Report> {
     reports
 }
 
-async fn check_named(
-    bench: &Bench,
-    config: &Config,
-    names: &[String],
-) -> Result<Vec<Report>, Failed> {
-    let registry = config.registry.connect();
+async fn check_named(bench: &Bench, names: &[String]) -> Result<Vec<Report>, Failed> {
     let mut reports = Vec::new();
     for name in names {
         let reference: ModelRef = name
             .parse()
             .map_err(|error| Failed::Start(format!("{error}")))?;
-        let checked = models::check_one(
-            &*registry,
-            &bench.runtime,
-            &bench.binder,
-            &config.serving,
-            &reference,
-        )
-        .await;
-        reports.push(match checked {
-            Ok(version) => Report::ok(
-                format!("{}:{}", version.name, version.version),
-                describe_loaded(&version),
+        reports.push(match bench.0.check(&reference).await {
+            Ok(checked) => Report::ok(
+                format!("{}:{}", checked.version.name, checked.version.version),
+                describe_loaded(&checked.version, checked.aliases),
             ),
             Err(error) => Report::failed(reference.to_string(), error.code(), explain(&error)),
         });

@@ -8,8 +8,9 @@ mod error;
 mod local;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -75,6 +76,20 @@ impl Config {
     pub fn connect_optional(&self) -> Arc<dyn ModelRegistry> {
         match self {
             Self::Local(config) => Arc::new(local::LocalRegistry::connect_optional(config)),
+        }
+    }
+
+    /// How often the registry is looked at for changes; `None` for never.
+    pub fn poll(&self) -> Option<Duration> {
+        match self {
+            Self::Local(_) => Some(Duration::from_secs(10)),
+        }
+    }
+
+    /// Where files of versions are kept; `None` for a registry whose files are on this machine anyway.
+    pub fn cache_dir(&self) -> Option<&Path> {
+        match self {
+            Self::Local(_) => None,
         }
     }
 }
