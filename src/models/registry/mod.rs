@@ -33,6 +33,11 @@ pub trait ModelRegistry: Send + Sync {
     /// A directory on this machine that holds the files of a version, `MLmodel` among them if the version is sound.
     /// Errors: `UnknownVersion` for a version that is not registered.
     async fn directory(&self, model: &str, version: ModelVersion) -> Result<PathBuf, Error>;
+
+    /// Frees what is kept on this machine of versions other than these. Registries that keep nothing do nothing.
+    async fn retain(&self, _kept: &[(String, ModelVersion)]) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// One entry of a registry.

@@ -92,6 +92,8 @@ pub struct Watcher<B: Binder> {
     /// Versions that want a new plan.
     to_bind: BTreeSet<Key>,
     features: Features,
+    /// Files of former versions may lie on this machine.
+    collect: bool,
     /// The first load of everything was tried.
     tried: bool,
     /// Something is not as it was published.
@@ -127,10 +129,12 @@ enum Event<P> {
         tags: Tags,
         /// Of the features when the load began.
         generation: u64,
-        attempt: Attempt<P>,
+        attempt: Box<Attempt<P>>,
     },
     Bound(Vec<Bound<P>>),
     Saved(std::io::Result<()>),
+    /// Files that no version in memory needs are gone from this machine.
+    Collected(Result<(), registry::Error>),
     Freed,
 }
 
@@ -171,6 +175,7 @@ impl<B: Binder> Watcher<B> {
             binding: false,
             to_bind: BTreeSet::new(),
             features: Features::default(),
+            collect: true,
             tried: false,
             dirty: true,
             loader,
@@ -330,7 +335,7 @@ impl<B: Binder> Watcher<B> {
                 if generation != self.features.generation {
                     self.to_bind.insert(key.clone());
                 }
-                self.tried(key, tags, attempt);
+                self.tried(key, tags, *attempt);
             }
             Event::Bound(versions) => {
                 self.binding = false;
@@ -343,6 +348,11 @@ impl<B: Binder> Watcher<B> {
                 self.saved.writing = false;
                 if let Err(error) = outcome {
                     tracing::warn!(%error, "the set of models that serve cannot be saved for a start without the registry");
+                }
+            }
+            Event::Collected(outcome) => {
+                if let Err(error) = outcome {
+                    tracing::warn!(%error, code = error.code(), "files of former versions cannot be removed");
                 }
             }
             Event::Freed => {}
@@ -430,7 +440,9 @@ impl<B: Binder> Watcher<B> {
         self.follow_features(now);
         let chosen = self.choose();
         let in_use = self.in_use(&chosen);
-        self.dirty |= self.slots.keep_only(&in_use, now);
+        let kept = self.slots.keep_only(&in_use, now);
+        self.collect |= kept.has_let_go;
+        self.dirty |= kept.has_changed;
         self.begin_loading(&in_use, now);
         self.begin_binding(&in_use, now);
         if std::mem::take(&mut self.dirty) {
@@ -438,6 +450,7 @@ impl<B: Binder> Watcher<B> {
         }
         self.begin_saving();
         self.begin_freeing();
+        self.begin_collecting(in_use);
     }
 
     fn follow_features(&mut self, now: Instant) {
@@ -527,7 +540,7 @@ impl<B: Binder> Watcher<B> {
                     key,
                     tags,
                     generation,
-                    attempt,
+                    attempt: Box::new(attempt),
                 }
             };
             self.work.push(load.boxed());
@@ -577,6 +590,24 @@ impl<B: Binder> Watcher<B> {
             Event::Bound(bound.collect())
         };
         self.work.push(bind.boxed());
+    }
+
+    /// Lets go of files once nothing loads; those of the saved set stay, for a start without the registry.
+    fn begin_collecting(&mut self, in_use: BTreeSet<Key>) {
+        let is_known = self.tried && !self.looks.status().from_saved_set;
+        if !is_known || self.loading.is_some() || !std::mem::take(&mut self.collect) {
+            return;
+        }
+        let in_memory = self.slots.loaded().map(|(key, _)| key.clone());
+        let needed: BTreeSet<Key> = in_use.into_iter().chain(in_memory).collect();
+        let needed = needed.into_iter();
+        let mut kept: Vec<_> = needed
+            .map(|(name, version)| (name.to_string(), version))
+            .collect();
+        kept.extend(self.saved.set.versions());
+        let registry = Arc::clone(&self.loader.registry);
+        let collect = async move { Event::Collected(registry.retain(&kept).await) };
+        self.work.push(collect.boxed());
     }
 
     fn begin_freeing(&mut self) {

@@ -55,6 +55,15 @@ impl SavedSet {
         }
     }
 
+    /// Every version that is in it.
+    pub(super) fn versions(&self) -> impl Iterator<Item = (String, ModelVersion)> {
+        let models = self.models.iter();
+        models.flat_map(|(name, model)| {
+            let versions = model.versions.keys();
+            versions.map(|version| (name.clone(), *version))
+        })
+    }
+
     /// As the registry would list it.
     pub(super) fn listings(&self) -> Vec<Listing> {
         let models = self.models.iter().map(|(name, saved)| Listing {

@@ -77,6 +77,15 @@ impl<P> Slot<P> {
     }
 }
 
+/// What came of keeping only what is in use.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Kept {
+    /// Versions came into use or went out of it.
+    pub(super) has_changed: bool,
+    /// Versions left.
+    pub(super) has_let_go: bool,
+}
+
 /// How long versions are kept.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Keep {
@@ -228,26 +237,29 @@ impl<P> Slots<P> {
             .map_or_else(Tags::new, |slot| slot.tags.clone())
     }
 
-    /// Says which versions are in use, and lets go of those whose time is over. `true` if a loaded one changed its state.
-    pub(super) fn keep_only(&mut self, in_use: &BTreeSet<Key>, now: Instant) -> bool {
-        let mut changed = false;
+    /// Says which versions are in use, and lets go of those whose time is over.
+    pub(super) fn keep_only(&mut self, in_use: &BTreeSet<Key>, now: Instant) -> Kept {
+        let mut kept = Kept::default();
         let until = Timestamp::now().after(self.keep.time);
         for (key, slot) in &mut self.slots {
             if in_use.contains(key) {
-                changed |= slot.unwanted.take().is_some();
+                kept.has_changed |= slot.unwanted.take().is_some();
             } else if slot.unwanted.is_none() {
-                changed = true;
+                kept.has_changed = true;
                 slot.unwanted = Some(Unwanted { since: now, until });
             }
         }
         for key in self.overdue(now) {
-            changed = true;
+            kept = Kept {
+                has_changed: true,
+                has_let_go: true,
+            };
             if let Some(served) = self.slots.remove(&key).and_then(|slot| slot.served) {
                 tracing::info!(model = %key.0, version = %key.1, "version leaves the memory");
                 self.leaving.push(served.model.clone());
             }
         }
-        changed
+        kept
     }
 
     /// Unwanted versions that failed, that were kept long enough, or of which there are too many.

@@ -18,11 +18,20 @@ use crate::types::names::ModelVersion;
 /// A registry that says what it is told to, and counts.
 #[derive(Default)]
 struct Scripted {
-    /// By name: aliases, and the recorded model of each version; one named `broken` has no files that load.
-    models: Mutex<BTreeMap<String, (BTreeMap<String, u64>, BTreeMap<u64, &'static str>)>>,
+    /// By name.
+    models: Mutex<BTreeMap<String, Registered>>,
     is_down: AtomicBool,
     n_lists: AtomicUsize,
     n_directories: AtomicUsize,
+    /// What `retain` was last given.
+    retained: Mutex<Vec<u64>>,
+}
+
+#[derive(Default)]
+struct Registered {
+    aliases: BTreeMap<String, u64>,
+    /// The recorded model of each version.
+    versions: BTreeMap<u64, &'static str>,
 }
 
 impl Scripted {
@@ -31,20 +40,21 @@ impl Scripted {
         let scripted = Self::default();
         let versions = versions.iter().copied().collect();
         let aliases = BTreeMap::from([("champion".to_owned(), champion)]);
-        let models = BTreeMap::from([("a".to_owned(), (aliases, versions))]);
-        *scripted.models.lock().unwrap() = models;
+        let registered = Registered { aliases, versions };
+        *scripted.models.lock().unwrap() = BTreeMap::from([("a".to_owned(), registered)]);
         Arc::new(scripted)
     }
 
     fn point(&self, alias: &str, version: u64) {
         let mut models = self.models.lock().unwrap();
-        let (aliases, _) = models.get_mut("a").unwrap();
+        let aliases = &mut models.get_mut("a").unwrap().aliases;
         aliases.insert(alias.to_owned(), version);
     }
 
     fn register(&self, version: u64, recorded: &'static str) {
         let mut models = self.models.lock().unwrap();
-        models.get_mut("a").unwrap().1.insert(version, recorded);
+        let versions = &mut models.get_mut("a").unwrap().versions;
+        versions.insert(version, recorded);
     }
 
     /// How often the files of a version were asked for: once for each load.
@@ -67,14 +77,16 @@ impl ModelRegistry for Scripted {
             });
         }
         let models = self.models.lock().unwrap();
-        let listings = models.iter().map(|(name, (aliases, versions))| Listing {
+        let listings = models.iter().map(|(name, registered)| Listing {
             name: name.clone(),
             model: Ok(RegisteredModel {
-                versions: versions
+                versions: registered
+                    .versions
                     .keys()
                     .map(|version| (ModelVersion(*version), Tags::new()))
                     .collect(),
-                aliases: aliases
+                aliases: registered
+                    .aliases
                     .iter()
                     .map(|(alias, version)| (alias.clone(), ModelVersion(*version)))
                     .collect(),
@@ -90,12 +102,18 @@ impl ModelRegistry for Scripted {
     ) -> Result<PathBuf, registry::Error> {
         self.n_directories.fetch_add(1, Ordering::Relaxed);
         let models = self.models.lock().unwrap();
-        let recorded = models.get(model).and_then(|(_, all)| all.get(&version.0));
+        let recorded = models.get(model).and_then(|m| m.versions.get(&version.0));
         let recorded = recorded.ok_or_else(|| registry::Error::UnknownVersion {
             model: model.to_owned(),
             version,
         })?;
         Ok(fixture("models").join(recorded))
+    }
+
+    async fn retain(&self, kept: &[(String, ModelVersion)]) -> Result<(), registry::Error> {
+        let versions: BTreeSet<u64> = kept.iter().map(|(_, version)| version.0).collect();
+        *self.retained.lock().unwrap() = versions.into_iter().collect();
+        Ok(())
     }
 }
 
@@ -233,6 +251,8 @@ async fn two_hundred_swaps_hold_no_more_versions_than_a_few() {
     let readiness = catalog.readiness();
     assert_eq!((readiness.n_loaded, readiness.n_kept), (1, 2));
     assert_eq!(resolved(&catalog, "a:200"), "200", "the last to go stay");
+    let files = registry.retained.lock().unwrap().clone();
+    assert_eq!(files, [199, 200, 201], "of the others no files either");
 }
 
 #[tokio::test]
@@ -571,8 +591,8 @@ async fn swaps_under_load_fail_no_call_and_no_call_meets_the_old_version_after_t
     let mut watcher = watch(&registry).await;
     let catalog = watcher.catalog();
     let shutdown = Shutdown::new();
-    // The version that serves, times two; odd while a swap is going on.
-    let reported = Arc::new(AtomicU64::new(2));
+    // Ten times the number of the swap, and the version that serves since; zero while a swap is going on.
+    let reported = Arc::new(AtomicU64::new(1));
     let calls = Arc::new(AtomicUsize::new(0));
     let (failed, wrong) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     for _ in 0..4 {
@@ -583,9 +603,9 @@ async fn swaps_under_load_fail_no_call_and_no_call_meets_the_old_version_after_t
             while !stop.is_stopping() {
                 let before = reported.load(Ordering::SeqCst);
                 let served = call(&catalog).await;
-                let is_between = before % 2 == 0 && before == reported.load(Ordering::SeqCst);
+                let is_between = before != 0 && before == reported.load(Ordering::SeqCst);
                 match served {
-                    Some(version) if is_between && version != before / 2 => {
+                    Some(version) if is_between && version != before % 10 => {
                         wrong.fetch_add(1, Ordering::Relaxed);
                     }
                     Some(_) => {}
@@ -601,9 +621,9 @@ async fn swaps_under_load_fail_no_call_and_no_call_meets_the_old_version_after_t
     for swap in 0..50 {
         let to = if swap % 2 == 0 { 2 } else { 1 };
         registry.point("champion", to);
-        reported.fetch_add(1, Ordering::SeqCst);
+        reported.store(0, Ordering::SeqCst);
         watcher.look_now().await;
-        reported.store(to * 2, Ordering::SeqCst);
+        reported.store((swap + 1) * 10 + to, Ordering::SeqCst);
         let enough = calls.load(Ordering::Relaxed) + 20;
         while calls.load(Ordering::Relaxed) < enough {
             tokio::task::yield_now().await;
