@@ -408,8 +408,10 @@ impl<B: Binder> Watcher<B> {
             Err(error) => {
                 self.metrics.not_loaded(&name);
                 let (code, hint, message) = (error.code(), error.hint(), error.to_string());
+                let serving = self.places.get(&name).and_then(|p| p.serving.as_ref());
+                let served = serving.map(|serving| serving.version.0);
                 if self.slots.settle(key, tags, attempt) {
-                    tracing::error!(model = %name, %version, error = message, code, hint, "model did not load");
+                    tracing::error!(model = %name, %version, error = message, code, hint, served, "model did not load");
                 }
             }
         }

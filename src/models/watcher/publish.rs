@@ -81,9 +81,11 @@ impl<B: Binder> Watcher<B> {
         if let (Some(from), Some(to)) = (from, to)
             && from.version != to.version
         {
-            let (from, to) = (from.version, to.version);
-            tracing::info!(model = %name, %from, %to, "the model is served by another version");
             self.metrics.swaps.inc();
+            if to.alias.is_none() || from.alias != to.alias {
+                let (from, to) = (from.version, to.version);
+                tracing::info!(model = %name, %from, %to, "the model is served by another version");
+            }
         }
     }
 
