@@ -18,12 +18,14 @@ mod poll_again;
 mod predict;
 mod problem;
 mod server;
+mod webhook;
 
 pub use encode::features_json;
 pub use error::Error;
 pub use feast::Running as Materializing;
 pub use predict::predict_once;
 pub use server::serve;
+pub use webhook::Webhook;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -129,6 +131,7 @@ pub struct Api {
     pub shutdown: Shutdown,
     pub ready: crate::models::Ready,
     pub materializing: Materializing,
+    pub webhook: Webhook,
 }
 
 /// All routes.
@@ -138,6 +141,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/models", get(models::list))
         .route("/v1/models/{model}", get(models::show))
         .route("/v1/models/{model}/predict", post(predict::predict))
+        .route("/v1/webhooks/mlflow", post(webhook::receive))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))

@@ -335,6 +335,7 @@ fn general_paths() -> Map<String, Value> {
             "200": { "description": "OK", "content": { "text/plain": { "schema": { "type": "string" } } } } } } })
     };
     let paths = [
+        ("/v1/webhooks/mlflow", webhook_operation()),
         (
             "/v1/models",
             json_of(
@@ -367,6 +368,37 @@ fn general_paths() -> Map<String, Value> {
         .into_iter()
         .map(|(path, item)| (path.to_owned(), item))
         .collect()
+}
+
+fn webhook_operation() -> Value {
+    let header = |name: &str, description: &str| {
+        json!({ "name": name, "in": "header", "required": true,
+        "schema": { "type": "string" }, "description": description })
+    };
+    let problem = |description: &str| {
+        json!({ "description": description,
+            "content": { "application/problem+json": { "schema": reference("Problem") } } })
+    };
+    json!({ "post": { "tags": ["models"], "operationId": "mlflow_webhook",
+        "summary": "MLflow tells that its registry has changed; it is looked at again",
+        "parameters": [
+            header("X-MLflow-Delivery-Id", "The same in every attempt"),
+            header("X-MLflow-Timestamp", "Unix seconds of the first attempt"),
+            header("X-MLflow-Signature", "`v1,` and the base64 of HMAC-SHA256 of `id.timestamp.body`"),
+        ],
+        "requestBody": { "required": true, "content": { "application/json": { "schema": {
+            "type": "object", "required": ["entity"], "properties": {
+                "entity": { "type": "string" }, "action": { "type": "string" },
+                "timestamp": { "type": "string", "format": "date-time" }, "data": { "type": "object" } } } } } },
+        "responses": {
+            "200": { "description": "Taken", "content": { "application/json": { "schema": {
+                "type": "object", "required": ["status"], "properties": {
+                    "status": { "enum": ["accepted", "ignored", "repeated"] } } } } } },
+            "400": problem("It is signed and no event"),
+            "401": problem("The signature is wrong, or the timestamp is from another time"),
+            "404": problem("No secret is configured"),
+            "413": problem("The body is over the limit"),
+        } } })
 }
 
 fn general_schemas() -> Map<String, Value> {

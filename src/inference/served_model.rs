@@ -86,6 +86,11 @@ impl ServedModel {
         self.pool.n_engines()
     }
 
+    /// No clone of the model and no run has its engines any more but this one.
+    pub fn is_last_holder(&self) -> bool {
+        Arc::strong_count(&self.pool) == 1
+    }
+
     /// How long a run takes, once the model is warm.
     pub fn warm_run(&self) -> Option<WarmRun> {
         self.warm_run

@@ -7,11 +7,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::types::cell::Cell;
+use crate::types::names::ModelVersion;
 
 /// How one model is served.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// The version that the plain name stands for, whatever the aliases say.
+    #[schemars(with = "Option<u64>")]
+    pub version: Option<ModelVersion>,
+    /// The alias that the plain name stands for, in place of `serving.alias`.
+    pub alias: Option<String>,
     /// The features that the model takes: the name of a feature service, or a comma-separated list of `view:feature`.
     /// Without it the tag `terrarium.features` of the model version decides.
     pub features: Option<String>,

@@ -75,6 +75,41 @@ const MODEL_LOAD_FAILURES: Metric = metric(
     &[],
     "Model versions whose last load failed.",
 );
+const MODELS_KEPT: Metric = metric(
+    "terrarium_models_kept",
+    &[],
+    "Model versions that nothing wants any more, kept for going back to them.",
+);
+const MODELS_BEHIND: Metric = metric(
+    "terrarium_models_behind",
+    &[],
+    "Names that stand for an older version than the model registry wants: the newer one loads, or did not.",
+);
+const MODEL_LOADS: Metric = metric(
+    "terrarium_model_loads_total",
+    &["model", "outcome"],
+    "Attempts to load a model version: `loaded` or `failed`.",
+);
+const MODEL_SWAPS: Metric = metric(
+    "terrarium_model_swaps_total",
+    &[],
+    "Times that a model's plain name came to mean another version.",
+);
+const MODEL_REGISTRY_READS: Metric = metric(
+    "terrarium_model_registry_reads_total",
+    &["outcome"],
+    "Listings of the model registry: `changed`, `unchanged` or `failed`.",
+);
+const MODEL_REGISTRY_READ_AT: Metric = metric(
+    "terrarium_model_registry_read_timestamp_seconds",
+    &[],
+    "When the model registry was last listed with success, in seconds since the Unix epoch.",
+);
+const WEBHOOK_DELIVERIES: Metric = metric(
+    "terrarium_webhook_deliveries_total",
+    &["outcome"],
+    "Deliveries of MLflow's webhooks: `accepted`, `ignored`, `repeated` or `refused`.",
+);
 const ONLINE_READ_FAILURES: Metric = metric(
     "terrarium_online_read_failures_total",
     &[],
@@ -125,8 +160,8 @@ pub struct Metrics {
     audit: AuditMetrics,
     http_requests: IntCounterVec,
     http_in_flight: IntGauge,
-    models_loaded: IntGauge,
-    model_load_failures: IntGauge,
+    models: ModelsMetrics,
+    webhook_deliveries: IntCounterVec,
     online_read_failures: IntCounter,
     feature_registry: FeatureRegistryMetrics,
 }
@@ -161,8 +196,8 @@ impl Metrics {
             },
             http_requests: counters(&registry, &HTTP_REQUESTS),
             http_in_flight: gauge(&registry, &HTTP_IN_FLIGHT),
-            models_loaded: gauge(&registry, &MODELS_LOADED),
-            model_load_failures: gauge(&registry, &MODEL_LOAD_FAILURES),
+            models: ModelsMetrics::new(&registry),
+            webhook_deliveries: counters(&registry, &WEBHOOK_DELIVERIES),
             online_read_failures: counter(&registry, &ONLINE_READ_FAILURES),
             feature_registry: FeatureRegistryMetrics::new(&registry),
             registry,
@@ -214,10 +249,13 @@ impl Metrics {
         InFlight(self.http_in_flight.clone())
     }
 
-    /// How many versions are served, and how many failed to load the last time.
-    pub fn set_models(&self, n_loaded: usize, n_failed: usize) {
-        self.models_loaded.set(gauge_value(n_loaded));
-        self.model_load_failures.set(gauge_value(n_failed));
+    pub fn models(&self) -> ModelsMetrics {
+        self.models.clone()
+    }
+
+    /// Counts a webhook's delivery by what came of it, a word of a closed set.
+    pub fn webhook_delivered(&self, outcome: &'static str) {
+        self.webhook_deliveries.with_label_values(&[outcome]).inc();
     }
 
     pub fn online_read_failures(&self) -> IntCounter {
@@ -317,6 +355,69 @@ impl FeatureRegistryMetrics {
 
     pub fn set_left_out(&self, n_objects: usize) {
         self.left_out.set(gauge_value(n_objects));
+    }
+}
+
+/// Counts what is served and how it came there. Clones count into the same place.
+#[derive(Debug, Clone)]
+pub struct ModelsMetrics {
+    pub reads_changed: IntCounter,
+    pub reads_unchanged: IntCounter,
+    pub reads_failed: IntCounter,
+    pub swaps: IntCounter,
+    loads: IntCounterVec,
+    loaded: IntGauge,
+    failures: IntGauge,
+    kept: IntGauge,
+    behind: IntGauge,
+    read_at: IntGauge,
+}
+
+impl ModelsMetrics {
+    fn new(registry: &Registry) -> Self {
+        let reads = counters(registry, &MODEL_REGISTRY_READS);
+        let read = |outcome| reads.with_label_values(&[outcome]);
+        Self {
+            reads_changed: read("changed"),
+            reads_unchanged: read("unchanged"),
+            reads_failed: read("failed"),
+            swaps: counter(registry, &MODEL_SWAPS),
+            loads: counters(registry, &MODEL_LOADS),
+            loaded: gauge(registry, &MODELS_LOADED),
+            failures: gauge(registry, &MODEL_LOAD_FAILURES),
+            kept: gauge(registry, &MODELS_KEPT),
+            behind: gauge(registry, &MODELS_BEHIND),
+            read_at: gauge(registry, &MODEL_REGISTRY_READ_AT),
+        }
+    }
+
+    /// A version of a registered model came to life.
+    pub fn loaded(&self, model: &str) {
+        self.loads.with_label_values(&[model, "loaded"]).inc();
+    }
+
+    /// A version of a registered model did not.
+    pub fn not_loaded(&self, model: &str) {
+        self.loads.with_label_values(&[model, "failed"]).inc();
+    }
+
+    /// How many versions are served, failed to load the last time and are kept, and how many names are behind.
+    pub fn set(&self, n_loaded: usize, n_failed: usize, n_kept: usize, n_behind: usize) {
+        self.loaded.set(gauge_value(n_loaded));
+        self.failures.set(gauge_value(n_failed));
+        self.kept.set(gauge_value(n_kept));
+        self.behind.set(gauge_value(n_behind));
+    }
+
+    pub fn set_read_at(&self, moment: Timestamp) {
+        self.read_at.set(moment.as_seconds());
+    }
+}
+
+impl Default for ModelsMetrics {
+    /// Of nobody's registry: for a command, which nobody scrapes.
+    fn default() -> Self {
+        Self::new(&Registry::new())
     }
 }
 
@@ -463,7 +564,7 @@ mod tests {
     #[test]
     fn the_process_tells_version_start_models_and_stores() {
         let metrics = Metrics::new();
-        metrics.set_models(2, 1);
+        metrics.models().set(2, 1, 0, 0);
         metrics.online_read_failures().inc();
         assert_renders(
             &metrics,

@@ -9,6 +9,7 @@ pub mod model_uri;
 pub mod names;
 pub mod prediction;
 pub mod request;
+pub mod secret;
 pub mod signature;
 pub mod tensor;
 pub mod timestamp;

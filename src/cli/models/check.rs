@@ -3,15 +3,13 @@
 use serde::Serialize;
 
 use super::show::show_loaded;
-use super::{Bench, problem};
+use super::problem;
 use crate::cli::output::Output;
 use crate::cli::{Failed, explain};
-use crate::config::Config;
 use crate::error::Failure;
 use crate::http::models::{Loaded, describe, describe_loaded};
-use crate::models;
-use crate::models::registry::ModelRegistry;
-use crate::predict::Models;
+use crate::models::Loader;
+use crate::predict::{Models, PlanBinder};
 use crate::types::names::ModelRef;
 
 /// The report on one version.
@@ -50,15 +48,16 @@ impl Report {
 }
 
 pub(super) async fn check(
-    bench: &Bench,
-    registry: &dyn ModelRegistry,
-    config: &Config,
+    loader: &Loader<PlanBinder>,
     names: &[String],
     output: Output,
 ) -> Result<(), Failed> {
     let reports = match names {
-        [] => check_all(&bench.load_all(registry, config).await?),
-        names => check_named(bench, registry, config, names).await?,
+        [] => {
+            let loaded = loader.load_all().await;
+            check_all(&*loaded.map_err(|error| Failed::start(&error))?)
+        }
+        names => check_named(loader, names).await?,
     };
     if reports.is_empty() {
         return Err(Failed::Command(Some(
@@ -102,9 +101,7 @@ fn check_all(catalog: &Models) -> Vec<Report> {
 }
 
 async fn check_named(
-    bench: &Bench,
-    registry: &dyn ModelRegistry,
-    config: &Config,
+    loader: &Loader<PlanBinder>,
     names: &[String],
 ) -> Result<Vec<Report>, Failed> {
     let mut reports = Vec::new();
@@ -112,18 +109,10 @@ async fn check_named(
         let reference: ModelRef = name
             .parse()
             .map_err(|error| Failed::Start(format!("{error}")))?;
-        let checked = models::check_one(
-            registry,
-            &bench.runtime,
-            &bench.binder,
-            &config.serving,
-            &reference,
-        )
-        .await;
-        reports.push(match checked {
-            Ok(version) => Report::ok(
-                format!("{}:{}", version.name, version.version),
-                describe_loaded(&version),
+        reports.push(match loader.check(&reference).await {
+            Ok(checked) => Report::ok(
+                format!("{}:{}", checked.version.name, checked.version.version),
+                describe_loaded(&checked.version, checked.aliases),
             ),
             Err(error) => Report::failed(reference.to_string(), error.code(), explain(&error)),
         });

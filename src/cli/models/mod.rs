@@ -14,7 +14,7 @@ use crate::app;
 use crate::config::{Config, Environment};
 use crate::http::models::LoadFailure;
 use crate::models::registry::ModelRegistry;
-use crate::models::{self, ModelCatalog};
+use crate::models::{self, Loader};
 use crate::predict::{Models, PlanBinder};
 use crate::telemetry::metrics::Metrics;
 
@@ -49,20 +49,12 @@ pub(super) async fn run(
         Command::List(args) if args.registry => {
             list::registry(&*opened(&config, &environment)?, output).await
         }
-        Command::List(_) => {
-            let bench = Bench::open(&config, &environment).await?;
-            let registry = opened(&config, &environment)?;
-            list::served(&bench.load_all(&*registry, &config).await?, output)
-        }
+        Command::List(_) => list::served(&*load_all(&config, &environment).await?, output),
         Command::Show { model } => {
-            let bench = Bench::open(&config, &environment).await?;
-            let registry = opened(&config, &environment)?;
-            show::show(&bench.load_all(&*registry, &config).await?, &model, output)
+            show::show(&*load_all(&config, &environment).await?, &model, output)
         }
         Command::Check { models } => {
-            let bench = Bench::open(&config, &environment).await?;
-            let registry = opened(&config, &environment)?;
-            check::check(&bench, &*registry, &config, &models, output).await
+            check::check(&loader(&config, &environment).await?, &models, output).await
         }
         Command::Register(args) => register::run(*args, &config, &environment, output).await,
         Command::Alias(command) => alias::run(command, &config, &environment, output).await,
@@ -94,24 +86,20 @@ impl Bench {
             has_features,
         })
     }
+}
 
-    async fn load_all(
-        &self,
-        registry: &dyn ModelRegistry,
-        config: &Config,
-    ) -> Result<Models, Failed> {
-        let catalog = ModelCatalog::loading();
-        models::load_into(
-            &catalog,
-            registry,
-            &self.runtime,
-            &self.binder,
-            &config.serving,
-        )
-        .await
-        .map_err(|error| Failed::start(&error))?;
-        Ok(catalog)
-    }
+/// What loads versions as the server does.
+async fn loader(config: &Config, environment: &Environment) -> Result<Loader<PlanBinder>, Failed> {
+    let Bench {
+        runtime, binder, ..
+    } = Bench::open(config, environment).await?;
+    let registry = opened(config, environment)?;
+    Ok(Loader::new(registry, runtime, binder, app::policy(config)))
+}
+
+async fn load_all(config: &Config, environment: &Environment) -> Result<Arc<Models>, Failed> {
+    let loaded = loader(config, environment).await?.load_all().await;
+    loaded.map_err(|error| Failed::start(&error))
 }
 
 /// A load failure on one line.

@@ -154,7 +154,7 @@ async fn tried(args: &Args, order: &Order, bench: &Bench) -> Result<(Package, Lo
     let (package, version) = opened
         .try_out(&order.name, &tags, &bench.binder)
         .map_err(|error| Failed::command(&error))?;
-    Ok((package, describe_loaded(&version)))
+    Ok((package, describe_loaded(&version, Vec::new())))
 }
 
 async fn rehearse(

@@ -50,7 +50,6 @@ impl Opened {
         let version = ServedVersion {
             name: Arc::from(name),
             version: NOT_YET,
-            aliases: Vec::new(),
             tags: tags.clone(),
             signature: artifact.signature,
             plan,

@@ -285,8 +285,9 @@ async fn files_go_up_as_they_are() {
     let path = "api/2.0/mlflow-artifacts/artifacts/1/a b/100%/model.onnx";
     server.text(&format!("PUT /{path}"), 200, "text/plain", "");
     server.fault("artifacts", status(503, ""));
+    let sent: Sent = std::sync::Arc::new(|_| {});
     client(&server.uri, &[])
-        .put_file(path, &file)
+        .put(path, Upload::File(&file), &sent)
         .await
         .unwrap();
     let asked = server.asked();
