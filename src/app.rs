@@ -20,9 +20,9 @@ use crate::features::{self, FeatureStore};
 use crate::grpc;
 use crate::http::{self, Api};
 use crate::inference::Runtime;
+use crate::models;
 use crate::models::registry::ModelRegistry;
-use crate::models::{self, ModelCatalog};
-use crate::predict::{Models, PlanBinder, Predictor};
+use crate::predict::{self, Models, PlanBinder, Predictor};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::Metrics;
 
@@ -180,7 +180,7 @@ impl Parts {
     fn assemble(self, config: &Config, shutdown: Shutdown) -> Result<(Arc<Api>, Loader)> {
         let audit =
             AuditLog::start(&config.audit, &self.metrics).map_err(|error| explained(&error))?;
-        let catalog: Arc<Models> = Arc::new(ModelCatalog::loading());
+        let catalog: Arc<Models> = Arc::new(predict::catalog(&config.models));
         let binder = PlanBinder::new(
             self.features.clone(),
             config.models.clone(),
@@ -200,6 +200,7 @@ impl Parts {
                 self.features.clone(),
                 Arc::new(audit),
                 Arc::clone(&self.metrics),
+                shutdown.clone(),
             ),
             features: self.features,
             metrics: self.metrics,

@@ -10,10 +10,10 @@ use crate::app;
 use crate::config::{Config, Environment};
 use crate::error::Failure;
 use crate::http::models::{
-    LoadFailure, Loaded, Model, ModelList, Version, describe, describe_loaded,
+    LoadFailure, Loaded, Model, ModelList, Traffic, Version, describe, describe_loaded,
 };
-use crate::models::{self, ModelCatalog};
-use crate::predict::{Models, PlanBinder};
+use crate::models;
+use crate::predict::{self, Models, PlanBinder};
 use crate::telemetry::metrics::Metrics;
 use crate::types::names::ModelRef;
 
@@ -67,7 +67,7 @@ impl Bench {
     }
 
     async fn load_all(&self, config: &Config) -> Result<Models, Failed> {
-        let catalog = ModelCatalog::loading();
+        let catalog = predict::catalog(&config.models);
         let registry = config.registry.connect();
         models::load_into(
             &catalog,
@@ -139,6 +139,9 @@ fn show(catalog: &Models, name: &str, output: Output) -> Result<(), Failed> {
     if output.is_json() {
         return Ok(output.json(&model)?);
     }
+    if let Some(traffic) = &model.traffic {
+        show_traffic(&model.name, traffic, output)?;
+    }
     for version in &model.versions {
         show_version(&model.name, version, output)?;
     }
@@ -154,6 +157,30 @@ fn problem(error: &LoadFailure) -> String {
         Some(hint) => format!("{} ({hint})", error.message),
         None => error.message.clone(),
     }
+}
+
+fn show_traffic(name: &str, traffic: &Traffic, output: Output) -> Result<(), Failed> {
+    output.line(&format!("{name} (traffic)"))?;
+    for share in &traffic.shares {
+        let alias = share.alias.as_deref().unwrap_or("highest version");
+        let percent = share.share * 100.0;
+        output.line(&format!(
+            "  {alias}: version {}, {percent:.1} %",
+            share.version
+        ))?;
+    }
+    for shadow in &traffic.shadows {
+        let alias = shadow.alias.as_deref().unwrap_or_default();
+        output.line(&format!("  {alias}: version {}, shadow", shadow.version))?;
+    }
+    for left_out in &traffic.left_out {
+        output.line(&format!(
+            "  {}: {}",
+            left_out.failure.code,
+            problem(&left_out.failure)
+        ))?;
+    }
+    Ok(())
 }
 
 fn show_version(name: &str, version: &Version, output: Output) -> Result<(), Failed> {
@@ -268,6 +295,11 @@ fn check_all(catalog: &Models) -> Vec<Report> {
                 error.code,
                 problem(error),
             ));
+        }
+        for left_out in model.traffic.iter().flat_map(|traffic| &traffic.left_out) {
+            let failure = &left_out.failure;
+            let name = format!("{}@{}", model.name, left_out.alias);
+            reports.push(Report::failed(name, failure.code, problem(failure)));
         }
         for version in model.versions {
             let name = format!("{}:{}", model.name, version.version);

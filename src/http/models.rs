@@ -12,7 +12,7 @@ use serde_json::{Value, json as object};
 use super::error::Error;
 use super::{Api, extract, json, problem};
 use crate::error::Failure;
-use crate::models::{LoadError, ModelStatus, ServedVersion, VersionState, VersionStatus};
+use crate::models::{ModelStatus, ServedVersion, VersionState, VersionStatus, traffic};
 use crate::predict::{Description, Models, ServingPlan};
 use crate::types::names::ModelRef;
 use crate::types::signature::{ColumnType, OutputKind, Schema, Signature};
@@ -30,6 +30,9 @@ pub struct Model {
     /// What the plain name stands for; null when nothing of the model can be served.
     pub serving: Option<Serving>,
     pub aliases: BTreeMap<String, String>,
+    /// How calls for the plain name are shared out, where the configuration says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
     pub versions: Vec<Version>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<LoadFailure>,
@@ -39,6 +42,36 @@ pub struct Model {
 pub struct Serving {
     pub version: String,
     pub alias: Option<String>,
+}
+
+#[derive(Serialize)]
+pub struct Traffic {
+    pub shares: Vec<Share>,
+    pub shadows: Vec<Shadow>,
+    /// Aliases of the configuration that take no part, and why.
+    pub left_out: Vec<LeftOut>,
+}
+
+#[derive(Serialize)]
+pub struct Share {
+    pub alias: Option<String>,
+    pub version: String,
+    pub weight: u32,
+    /// Of all keys, from 0 to 1.
+    pub share: f64,
+}
+
+#[derive(Serialize)]
+pub struct Shadow {
+    pub alias: Option<String>,
+    pub version: String,
+}
+
+#[derive(Serialize)]
+pub struct LeftOut {
+    pub alias: String,
+    #[serde(flatten)]
+    pub failure: LoadFailure,
 }
 
 #[derive(Serialize)]
@@ -122,7 +155,7 @@ pub fn describe(status: &ModelStatus<ServingPlan>) -> Model {
                 None,
             )
         }
-        Err(error) => (None, Some(failure(error))),
+        Err(error) => (None, Some(failure(&**error))),
     };
     Model {
         name: status.name.to_string(),
@@ -132,15 +165,38 @@ pub fn describe(status: &ModelStatus<ServingPlan>) -> Model {
             .iter()
             .map(|(alias, version)| (alias.to_string(), version.to_string()))
             .collect(),
+        traffic: status.traffic.as_deref().map(describe_traffic),
         versions: status.versions.iter().map(describe_version).collect(),
         error,
+    }
+}
+
+fn describe_traffic(traffic: &traffic::Traffic<ServingPlan>) -> Traffic {
+    let shares = traffic.shares().map(|share| Share {
+        alias: share.alias.map(str::to_owned),
+        version: share.version.to_string(),
+        weight: share.weight,
+        share: share.share,
+    });
+    let shadows = traffic.shadows().iter().map(|shadow| Shadow {
+        alias: shadow.alias.as_deref().map(str::to_owned),
+        version: shadow.version.version.to_string(),
+    });
+    let left_out = traffic.left_out().iter().map(|left_out| LeftOut {
+        alias: left_out.alias.clone(),
+        failure: failure(left_out),
+    });
+    Traffic {
+        shares: shares.collect(),
+        shadows: shadows.collect(),
+        left_out: left_out.collect(),
     }
 }
 
 fn describe_version(status: &VersionStatus<ServingPlan>) -> Version {
     let (state, error, loaded) = match &status.state {
         VersionState::Loaded(served) => ("loaded", None, Some(describe_loaded(served))),
-        VersionState::Failed(error) => ("failed", Some(failure(error)), None),
+        VersionState::Failed(error) => ("failed", Some(failure(&**error)), None),
         VersionState::NotServed => ("not_served", None, None),
     };
     Version {
@@ -179,7 +235,7 @@ pub fn describe_loaded(served: &ServedVersion<ServingPlan>) -> Loaded {
     }
 }
 
-fn failure(error: &LoadError) -> LoadFailure {
+fn failure(error: &dyn Failure) -> LoadFailure {
     LoadFailure {
         code: error.code(),
         message: error.to_string(),

@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 
 use super::config::Ready;
 use super::error::{Error, LoadError};
+use super::traffic::{Rules, Traffic};
 use crate::inference::ServedModel;
 use crate::types::names::{ModelRef, ModelVersion, VersionSelector};
 use crate::types::signature::Signature;
@@ -69,6 +70,8 @@ pub struct Resolved<P> {
     pub version: Arc<ServedVersion<P>>,
     /// The alias through which the version was reached, if by one.
     pub alias: Option<Arc<str>>,
+    /// Where other versions share the calls for this reference or run beside it; `version` is then the main one.
+    pub traffic: Option<Arc<Traffic<P>>>,
 }
 
 impl<P> fmt::Debug for Resolved<P> {
@@ -86,6 +89,8 @@ pub struct ModelStatus<P> {
     pub serving: Result<Serving, Arc<LoadError>>,
     /// All registered versions, in ascending order, and those that were asked for without being registered.
     pub versions: Vec<VersionStatus<P>>,
+    /// How calls are shared out, where the configuration says so.
+    pub traffic: Option<Arc<Traffic<P>>>,
 }
 
 /// What a model's plain name stands for.
@@ -161,12 +166,19 @@ impl<P> Snapshot<P> {
 /// Everything that is served.
 pub struct ModelCatalog<P> {
     snapshot: ArcSwap<Snapshot<P>>,
+    traffic: Rules<P>,
 }
 
 impl<P> ModelCatalog<P> {
     /// A catalog before its first load: nothing resolves, `Error::Loading` says why.
     pub fn loading() -> Self {
+        Self::with_traffic(Rules::none())
+    }
+
+    /// The same, with rules by which the calls for a plain name are shared out.
+    pub fn with_traffic(traffic: Rules<P>) -> Self {
         Self {
+            traffic,
             snapshot: ArcSwap::from_pointee(Snapshot {
                 tried: false,
                 models: BTreeMap::new(),
@@ -174,7 +186,15 @@ impl<P> ModelCatalog<P> {
         }
     }
 
-    pub(super) fn publish(&self, snapshot: Snapshot<P>) {
+    pub(super) fn publish(&self, mut snapshot: Snapshot<P>) {
+        let before = self.snapshot.load();
+        for (name, model) in &mut snapshot.models {
+            // One that is shared already was published before, with the same versions.
+            if let Some(model) = Arc::get_mut(model) {
+                self.traffic
+                    .apply(model, before.models.get(name).map(|model| &**model));
+            }
+        }
         self.snapshot.store(Arc::new(snapshot));
     }
 
@@ -224,11 +244,17 @@ impl<P> ModelCatalog<P> {
 
 impl<P> ModelStatus<P> {
     fn resolve(&self, selector: &VersionSelector) -> Result<Resolved<P>, Error> {
+        if let (VersionSelector::Serving, Some(traffic)) = (selector, &self.traffic)
+            && let Some(resolved) = traffic.resolve()
+        {
+            return Ok(resolved);
+        }
         let Serving { version, alias } = self.select(selector)?;
         match self.version(version).map(|status| &status.state) {
             Some(VersionState::Loaded(served)) => Ok(Resolved {
                 version: Arc::clone(served),
                 alias,
+                traffic: None,
             }),
             Some(VersionState::Failed(failure)) => Err(Error::Unavailable {
                 name: format!("{}:{version}", self.name),

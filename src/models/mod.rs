@@ -11,6 +11,9 @@ mod catalog;
 mod config;
 mod error;
 pub mod registry;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod traffic;
 mod warm_up;
 mod watcher;
 

@@ -15,6 +15,7 @@ mod feast_http;
 mod feast_replay;
 mod predict;
 mod recorded;
+mod rollout;
 mod service;
 mod stalled_redis;
 mod support;

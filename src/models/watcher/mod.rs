@@ -123,6 +123,7 @@ impl<B: Binder> Loader<'_, B> {
                     aliases: Vec::new(),
                     serving: Err(Arc::new(error.into())),
                     versions: Vec::new(),
+                    traffic: None,
                 };
                 return (status, RegisteredModel::default());
             }
@@ -140,6 +141,7 @@ impl<B: Binder> Loader<'_, B> {
             versions: registered.versions.keys().map(not_served).collect(),
             name,
             aliases,
+            traffic: None,
         };
         (status, registered)
     }

@@ -60,6 +60,7 @@ impl<B: Binder> Loader<'_, B> {
             aliases: status.aliases.clone(),
             serving: status.serving.clone(),
             versions,
+            traffic: None,
         }
     }
 
