@@ -315,7 +315,9 @@ fn mistakes_in_the_traffic_settings_are_told_with_their_key() {
             environment: &environment,
             flags: &[format!("models.m.{setting}")],
         };
-        let error = terrarium::config::load::<Config>(&sources).unwrap_err().to_string();
+        let error = terrarium::config::load::<Config>(&sources)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(part), "{setting}: {error}");
     }
 }
