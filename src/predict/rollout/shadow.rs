@@ -71,7 +71,7 @@ async fn run(
     answered: Arc<Answered>,
     _permit: OwnedSemaphorePermit,
 ) {
-    // Behind everything that waits to run now, the writing of the answer among it.
+    // Behind what else waits to run on the shared runtime now.
     tokio::task::yield_now().await;
     let model = traffic.shadows()[place].resolved();
     let metrics = model.version.plan.metrics();
