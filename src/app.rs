@@ -22,7 +22,7 @@ use crate::http::{self, Api};
 use crate::inference::Runtime;
 use crate::models::registry::ModelRegistry;
 use crate::models::{self, Choice, Policy, Watcher};
-use crate::predict::{Models, PlanBinder, Predictor};
+use crate::predict::{self, Models, PlanBinder, Predictor};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::Metrics;
 use crate::workers::{self, Workers};
@@ -183,7 +183,8 @@ impl Parts {
             config.models.clone(),
             Arc::clone(&metrics),
         );
-        let loader = models::Loader::new(registry, runtime, binder, policy(config));
+        let loader = models::Loader::new(registry, runtime, binder, policy(config))
+            .with_traffic(predict::traffic_rules(&config.models));
         let settings = models::Settings {
             poll: config.registry.poll(),
             cache: config.registry.cache_dir().map(Into::into),
@@ -217,6 +218,7 @@ impl Parts {
                 self.features.clone(),
                 Arc::new(audit),
                 Arc::clone(&self.metrics),
+                shutdown.clone(),
             ),
             features: self.features,
             metrics: self.metrics,

@@ -16,6 +16,8 @@
 //! | `model.name`, `model.version` | the version that answered or failed; null when none was found for the request |
 //! | `model.alias` | the alias through which the version was reached |
 //! | `model.requested` | the model as the caller named it: `name`, `name@alias` or `name:version` |
+//! | `variants` | `[{version, alias, rows}]` where several versions answered: which rows of the request each of them; `model` is then the one of the most rows |
+//! | `shadow_of` | of a shadow run the id of the prediction that it shadows; null for a prediction |
 //! | `n_rows` | rows of the request |
 //! | `entities`, `inputs`, `rows` | `{column: values}` as the request gave them: a list with one value per row, or a scalar that counts for every row; null when the request has no such part (a request has `rows`, or the other two) |
 //! | `params` | scoring parameters as they came, line feeds between tokens excepted |
@@ -23,10 +25,12 @@
 //! | `outputs` | `{name: values}` with one item per row |
 //! | `status` | `ok` or `error` |
 //! | `error` | `{class, code, message}` of the failure; the message may hold values of the request |
-//! | `timings_us` | `{features, assemble, queue, engine, total}` in microseconds; of a failure only `total` is known |
+//! | `difference` | of a shadow run `{name: {max_abs, n_rows}}` for each answered output: the largest distance of two numbers, and how many rows differ at all; null for an output that cannot be compared |
+//! | `timings_us` | `{features, assemble, queue, engine, total}` in microseconds; of a failure only `total` is known; of a call that several versions answered the longest of each |
 //!
 //! 64-bit integers are exact; NaN and the infinities are `"NaN"`, `"Infinity"`, `"-Infinity"`; values are written as in
-//! the answer. There is no `variant` before there are variants.
+//! the answer. An event with `shadow_of` is no prediction: nobody was answered. It has the request's parts at null; they
+//! stand in the event of the prediction.
 //!
 //! Not here: when events are written (`audit`), where to (`sink`).
 
@@ -38,11 +42,13 @@ use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use crate::types::difference::{Difference, OutputDifference};
 use crate::types::feature::{FeatureCell, FeatureRows};
 use crate::types::names::{ModelRef, ModelVersion};
-use crate::types::prediction::{NamedOutput, Prediction, ServedBy, Timings};
+use crate::types::prediction::{NamedOutput, Prediction, ServedBy, Timings, VariantRows};
 use crate::types::request::{Cells, ColumnPlace, PredictRequest, RequestColumn, RequestColumns};
 use crate::types::timestamp::Timestamp;
+use crate::types::value::serialize_f64;
 
 /// The version that this file describes.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -57,6 +63,8 @@ pub(super) struct Event<'a> {
     principal: Option<&'a str>,
     surface: &'static str,
     model: Model<'a>,
+    variants: Option<Variants<'a>>,
+    shadow_of: Option<Text<Uuid>>,
     n_rows: usize,
     entities: Option<Columns<'a>>,
     inputs: Option<Columns<'a>>,
@@ -66,6 +74,7 @@ pub(super) struct Event<'a> {
     outputs: Option<Outputs<'a>>,
     status: Status,
     error: Option<ErrorFields<'a>>,
+    difference: Option<Differences<'a>>,
     timings_us: TimingsUs,
 }
 
@@ -75,6 +84,7 @@ pub(super) struct Subject<'a> {
     pub(super) time: Timestamp,
     pub(super) request: &'a PredictRequest,
     pub(super) served_by: Option<&'a ServedBy>,
+    pub(super) shadow_of: Option<Uuid>,
 }
 
 #[derive(Serialize)]
@@ -94,7 +104,20 @@ impl<'a> Event<'a> {
             features: Some(Features(&prediction.features)),
             outputs: Some(Outputs(&prediction.outputs)),
             model: Model::new(&subject.request.model, Some(&prediction.served_by)),
+            variants: Variants::of(&prediction.variants),
             ..Self::new(subject, Status::Ok, TimingsUs::of(&prediction.timings))
+        }
+    }
+
+    /// The event of a shadow run that came to its end.
+    pub(super) fn shadowed(
+        subject: &Subject<'a>,
+        prediction: &'a Prediction,
+        differences: &'a [OutputDifference],
+    ) -> Self {
+        Self {
+            difference: Some(Differences(differences)),
+            ..Self::answered(subject, prediction)
         }
     }
 
@@ -108,7 +131,9 @@ impl<'a> Event<'a> {
 
     fn new(subject: &Subject<'a>, status: Status, timings_us: TimingsUs) -> Self {
         let request = subject.request;
-        let columns = |place| Columns::at(&request.columns, place);
+        // A shadow run's request stands in the event of the prediction.
+        let is_shadow = subject.shadow_of.is_some();
+        let columns = |place| Columns::at(&request.columns, place).filter(|_| !is_shadow);
         Self {
             id: Text(subject.id),
             time: subject.time,
@@ -117,15 +142,18 @@ impl<'a> Event<'a> {
             principal: request.context.principal.as_deref(),
             surface: request.context.surface.as_str(),
             model: Model::new(&request.model, subject.served_by),
+            variants: None,
+            shadow_of: subject.shadow_of.map(Text),
             n_rows: request.columns.n_rows(),
             entities: columns(ColumnPlace::Entities),
             inputs: columns(ColumnPlace::Inputs),
             rows: columns(ColumnPlace::Rows),
-            params: request.params.as_deref().map(Params),
+            params: request.params.as_deref().filter(|_| !is_shadow).map(Params),
             features: None,
             outputs: None,
             status,
             error: None,
+            difference: None,
             timings_us,
         }
     }
@@ -154,6 +182,67 @@ impl<'a> Model<'a> {
             alias: served_by.and_then(|served| served.alias.as_deref()),
             requested: Text(requested),
         }
+    }
+}
+
+/// Which rows each version answered, where there were several.
+struct Variants<'a>(&'a [VariantRows]);
+
+impl<'a> Variants<'a> {
+    fn of(variants: &'a [VariantRows]) -> Option<Self> {
+        (!variants.is_empty()).then_some(Self(variants))
+    }
+}
+
+#[derive(Serialize)]
+struct Variant<'a> {
+    version: Text<ModelVersion>,
+    alias: Option<&'a str>,
+    rows: &'a [usize],
+}
+
+impl Serialize for Variants<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|variant| Variant {
+            version: Text(variant.served_by.version),
+            alias: variant.served_by.alias.as_deref(),
+            rows: &variant.rows,
+        }))
+    }
+}
+
+struct Differences<'a>(&'a [OutputDifference]);
+
+impl Serialize for Differences<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let outputs = self.0.iter();
+        serializer.collect_map(outputs.map(|output| {
+            let difference = output.difference.as_ref();
+            (&*output.name, difference.map(DifferenceFields::of))
+        }))
+    }
+}
+
+#[derive(Serialize)]
+struct DifferenceFields {
+    max_abs: Option<Number>,
+    n_rows: usize,
+}
+
+impl DifferenceFields {
+    fn of(difference: &Difference) -> Self {
+        Self {
+            max_abs: difference.max_abs.map(Number),
+            n_rows: difference.n_rows,
+        }
+    }
+}
+
+struct Number(f64);
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serialize_f64(self.0, serializer)
     }
 }
 

@@ -13,7 +13,7 @@ use super::error::Error;
 use super::{Api, extract, json, problem};
 use crate::error::Failure;
 use crate::models::{
-    Behind, LoadError, ModelStatus, RegistryStatus, ServedVersion, VersionState, VersionStatus,
+    Behind, ModelStatus, RegistryStatus, ServedVersion, VersionState, VersionStatus, traffic,
 };
 use crate::predict::{Description, Models, ServingPlan};
 use crate::types::names::ModelRef;
@@ -62,6 +62,9 @@ pub struct Model {
     /// Names that stand for an older version than the registry wants.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub behind: Vec<NameBehind>,
+    /// How calls for the plain name are shared out, where the configuration says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
     pub versions: Vec<Version>,
     /// Why the registry's newest word on the model cannot be followed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,6 +84,36 @@ pub struct NameBehind {
 pub struct Serving {
     pub version: String,
     pub alias: Option<String>,
+}
+
+#[derive(Serialize)]
+pub struct Traffic {
+    pub shares: Vec<Share>,
+    pub shadows: Vec<Shadow>,
+    /// Aliases of the configuration that take no part, and why.
+    pub left_out: Vec<LeftOut>,
+}
+
+#[derive(Serialize)]
+pub struct Share {
+    pub alias: Option<String>,
+    pub version: String,
+    pub weight: u32,
+    /// Of all keys, from 0 to 1.
+    pub share: f64,
+}
+
+#[derive(Serialize)]
+pub struct Shadow {
+    pub alias: Option<String>,
+    pub version: String,
+}
+
+#[derive(Serialize)]
+pub struct LeftOut {
+    pub alias: String,
+    #[serde(flatten)]
+    pub failure: LoadFailure,
 }
 
 #[derive(Serialize)]
@@ -189,10 +222,10 @@ pub fn describe(status: &ModelStatus<ServingPlan>) -> Model {
                     version: serving.version.to_string(),
                     alias,
                 }),
-                status.trouble.as_deref().map(failure),
+                status.trouble.as_deref().map(|error| failure(error)),
             )
         }
-        Err(error) => (None, Some(failure(error))),
+        Err(error) => (None, Some(failure(&**error))),
     };
     Model {
         name: status.name.to_string(),
@@ -203,6 +236,7 @@ pub fn describe(status: &ModelStatus<ServingPlan>) -> Model {
             .map(|(alias, version)| (alias.to_string(), version.to_string()))
             .collect(),
         behind: status.behind.iter().map(describe_behind).collect(),
+        traffic: status.traffic.as_deref().map(describe_traffic),
         versions: status
             .versions
             .iter()
@@ -220,6 +254,28 @@ fn describe_behind(behind: &Behind) -> NameBehind {
     }
 }
 
+fn describe_traffic(traffic: &traffic::Traffic<ServingPlan>) -> Traffic {
+    let shares = traffic.shares().map(|share| Share {
+        alias: share.alias.map(str::to_owned),
+        version: share.version.to_string(),
+        weight: share.weight,
+        share: share.share,
+    });
+    let shadows = traffic.shadows().iter().map(|shadow| Shadow {
+        alias: shadow.alias.as_deref().map(str::to_owned),
+        version: shadow.version.version.to_string(),
+    });
+    let left_out = traffic.left_out().iter().map(|left_out| LeftOut {
+        alias: left_out.alias.clone(),
+        failure: failure(left_out),
+    });
+    Traffic {
+        shares: shares.collect(),
+        shadows: shadows.collect(),
+        left_out: left_out.collect(),
+    }
+}
+
 fn describe_version(
     model: &ModelStatus<ServingPlan>,
     status: &VersionStatus<ServingPlan>,
@@ -228,10 +284,10 @@ fn describe_version(
         VersionState::Loaded(served) => {
             let aliases = model.aliases_of(status.version);
             let aliases = aliases.iter().map(ToString::to_string).collect();
-            let setback = status.setback.as_deref().map(failure);
+            let setback = status.setback.as_deref().map(|error| failure(error));
             ("loaded", setback, Some(describe_loaded(served, aliases)))
         }
-        VersionState::Failed(error) => ("failed", Some(failure(error)), None),
+        VersionState::Failed(error) => ("failed", Some(failure(&**error)), None),
         VersionState::Loading => ("loading", None, None),
         VersionState::NotServed => ("not_served", None, None),
     };
@@ -272,7 +328,7 @@ pub fn describe_loaded(served: &ServedVersion<ServingPlan>, aliases: Vec<String>
     }
 }
 
-fn failure(error: &LoadError) -> LoadFailure {
+fn failure(error: &dyn Failure) -> LoadFailure {
     LoadFailure {
         code: error.code(),
         message: error.to_string(),

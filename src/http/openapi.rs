@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::Api;
 use crate::models::ServedVersion;
+use crate::models::traffic::Traffic;
 use crate::predict::{ColumnDescription, Description, ServingPlan};
 use crate::types::dtype::DType;
 use crate::types::signature::{OutputKind, OutputSpec};
@@ -71,10 +72,11 @@ fn of(api: &Api) -> Value {
         let plan = model.plan.describe();
         schemas.insert(format!("{name}.Request"), request_schema(&plan));
         schemas.insert(format!("{name}.Response"), response_schema(model));
-        paths.insert(
-            format!("/v1/models/{}/predict", model.name),
-            predict_operation(model, &name, &plan),
-        );
+        let mut operation = predict_operation(model, &name, &plan);
+        if let Some(traffic) = &status.traffic {
+            operation["post"]["description"] = json!(describe_traffic(traffic));
+        }
+        paths.insert(format!("/v1/models/{}/predict", model.name), operation);
     }
     json!({
         "openapi": "3.1.0",
@@ -126,6 +128,19 @@ fn predict_operation(model: &ServedVersion<ServingPlan>, name: &str, plan: &Desc
         }}},
         "responses": responses(reference(&format!("{name}.Response"))),
     }})
+}
+
+fn describe_traffic(traffic: &Traffic<ServingPlan>) -> String {
+    let percent = |share: f64| (share * 100.0).round();
+    let shares = traffic.shares().map(|share| match share.alias {
+        Some(alias) => format!("{} ({alias}, {} %)", share.version, percent(share.share)),
+        None => format!("{} ({} %)", share.version, percent(share.share)),
+    });
+    let shares: Vec<String> = shares.collect();
+    format!(
+        "Shared out by entity key. Versions now: {}.",
+        shares.join(", ")
+    )
 }
 
 fn request_schema(plan: &Description) -> Value {
@@ -231,6 +246,7 @@ fn response_schema(model: &ServedVersion<ServingPlan>) -> Value {
         "properties": {
             "id": { "type": "string", "format": "uuid" },
             "model": reference("Model"),
+            "variants": reference("Variants"),
             "n_rows": { "type": "integer", "minimum": 1 },
             "outputs": { "type": "object", "required": names, "properties": outputs },
             "features": reference("Features"),
@@ -410,12 +426,20 @@ fn general_schemas() -> Map<String, Value> {
                 "name": { "type": "string" }, "version": { "type": "string" }, "alias": { "type": ["string", "null"] } } }),
         ),
         (
+            "Variants",
+            json!({ "type": "array", "description":
+                "Only where versions share the model's traffic and several answered: which rows each of them",
+                "items": { "type": "object", "required": ["version", "alias", "rows"], "properties": {
+                    "version": { "type": "string" }, "alias": { "type": ["string", "null"] },
+                    "rows": list(json!({ "type": "integer", "minimum": 0 })) } } }),
+        ),
+        (
             "Features",
             json!({ "type": "object", "description": "Only with `explain`; by `view:feature`",
                 "additionalProperties": { "type": "object", "properties": {
                     "values": list(json!({})),
                     "statuses": list(json!({ "enum":
-                        ["present", "null", "not_found", "outside_max_age", "overridden", "default"] })),
+                        ["present", "null", "not_found", "outside_max_age", "overridden", "default", "not_used"] })),
                     "event_timestamps": list(json!({ "type": ["string", "null"], "format": "date-time" })),
                     "ages_s": list(json!({ "type": ["number", "null"] })) } } }),
         ),

@@ -11,6 +11,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::config::Ready;
 use super::error::{Error, LoadError};
+use super::traffic::{Rules, Traffic};
 use crate::inference::ServedModel;
 use crate::types::names::{ModelRef, ModelVersion, VersionSelector};
 use crate::types::signature::Signature;
@@ -66,6 +67,8 @@ pub struct Resolved<P> {
     pub version: Arc<ServedVersion<P>>,
     /// The alias through which the version was reached, if by one.
     pub alias: Option<Arc<str>>,
+    /// Where other versions share the calls for this reference or run beside it; `version` is then the main one.
+    pub traffic: Option<Arc<Traffic<P>>>,
 }
 
 impl<P> fmt::Debug for Resolved<P> {
@@ -88,6 +91,8 @@ pub struct ModelStatus<P> {
     /// All registered versions, in ascending order, those that were asked for without being registered, and those that
     /// are kept.
     pub versions: Vec<VersionStatus<P>>,
+    /// How calls are shared out, where the configuration says so.
+    pub traffic: Option<Arc<Traffic<P>>>,
 }
 
 /// A name that goes on meaning the version that served before: the one that the registry wants still loads, or did not.
@@ -210,12 +215,19 @@ pub struct ModelCatalog<P> {
     snapshot: ArcSwap<Snapshot<P>>,
     /// Absent before the first look.
     registry: ArcSwapOption<RegistryStatus>,
+    traffic: Arc<Rules<P>>,
 }
 
 impl<P> ModelCatalog<P> {
     /// A catalog before its first load: nothing resolves, `Error::Loading` says why.
     pub fn loading() -> Self {
+        Self::with_traffic(Arc::new(Rules::none()))
+    }
+
+    /// The same, with rules by which the calls for a plain name are shared out.
+    pub fn with_traffic(traffic: Arc<Rules<P>>) -> Self {
         Self {
+            traffic,
             snapshot: ArcSwap::from_pointee(Snapshot {
                 tried: false,
                 models: BTreeMap::new(),
@@ -224,7 +236,15 @@ impl<P> ModelCatalog<P> {
         }
     }
 
-    pub(super) fn publish(&self, snapshot: Snapshot<P>) {
+    pub(super) fn publish(&self, mut snapshot: Snapshot<P>) {
+        let before = self.snapshot.load();
+        for (name, model) in &mut snapshot.models {
+            // One that is shared already was published before, with the same versions.
+            if let Some(model) = Arc::get_mut(model) {
+                self.traffic
+                    .apply(model, before.models.get(name).map(|model| &**model));
+            }
+        }
         self.snapshot.store(Arc::new(snapshot));
     }
 
@@ -313,11 +333,17 @@ impl<P> ModelStatus<P> {
     }
 
     fn resolve(&self, selector: &VersionSelector) -> Result<Resolved<P>, Error> {
+        if let (VersionSelector::Serving, Some(traffic)) = (selector, &self.traffic)
+            && let Some(resolved) = traffic.resolve()
+        {
+            return Ok(resolved);
+        }
         let Serving { version, alias } = self.select(selector)?;
         match self.version(version).map(|status| &status.state) {
             Some(VersionState::Loaded(served)) => Ok(Resolved {
                 version: Arc::clone(served),
                 alias,
+                traffic: None,
             }),
             Some(VersionState::Failed(failure)) => Err(Error::Unavailable {
                 name: format!("{}:{version}", self.name),

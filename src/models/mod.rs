@@ -13,6 +13,9 @@ mod error;
 mod policy;
 pub mod register;
 pub mod registry;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod traffic;
 mod warm_up;
 mod watcher;
 

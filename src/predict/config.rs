@@ -6,6 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::models::traffic;
 use crate::types::cell::Cell;
 use crate::types::names::ModelVersion;
 
@@ -34,6 +35,8 @@ pub struct Config {
     /// `default` of `on_missing` and `on_stale`.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub defaults: BTreeMap<String, Cell>,
+    /// Which versions share the calls for the model's plain name, and which run beside them unseen.
+    pub traffic: traffic::Config,
 }
 
 /// What to do with a feature that is not in the store, or null in it.

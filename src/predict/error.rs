@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::error::{ErrorClass, Failure};
 use crate::features::key::KeyError;
 use crate::types::dtype::DType;
+use crate::types::names::ModelVersion;
 use crate::{audit, features, inference, models};
 
 #[derive(Debug, thiserror::Error)]
@@ -72,9 +73,10 @@ pub enum Error {
         wanted: usize,
         actual: usize,
     },
-    #[error("row {row} of input `{input}` has {actual} values, and row 0 has {wanted}")]
+    #[error("row {row} of input `{input}` has {actual} values, and row {first} has {wanted}")]
     Ragged {
         row: usize,
+        first: usize,
         input: String,
         wanted: usize,
         actual: usize,
@@ -100,10 +102,50 @@ pub enum Error {
         wanted: usize,
         actual: usize,
     },
+    #[error("output `{output}` of versions {one} and {other} does not go together: {difference}")]
+    VersionsDisagree {
+        output: String,
+        one: ModelVersion,
+        other: ModelVersion,
+        difference: &'static str,
+    },
 }
 
 fn seconds(duration: &Duration) -> humantime::FormattedDuration {
     humantime::format_duration(Duration::from_secs(duration.as_secs()))
+}
+
+impl Error {
+    /// The same error of a call that was made of the given rows of another: rows are named as they stand there.
+    pub(super) fn of_rows(mut self, rows: &[usize]) -> Self {
+        let outer = |row: &mut usize| *row = rows.get(*row).copied().unwrap_or(*row);
+        match &mut self {
+            Self::Ragged { row, first, .. } => {
+                outer(row);
+                outer(first);
+            }
+            Self::EntityKey { row, .. }
+            | Self::Type { row, .. }
+            | Self::NotAList { row, .. }
+            | Self::Range { row, .. }
+            | Self::Null { row, .. }
+            | Self::Length { row, .. }
+            | Self::FeatureMissing { row, .. }
+            | Self::FeatureStale { row, .. } => outer(row),
+            Self::Audit(_)
+            | Self::Models(_)
+            | Self::Features(_)
+            | Self::Inference(_)
+            | Self::UnknownColumn { .. }
+            | Self::GivenTwice { .. }
+            | Self::InputMissing { .. }
+            | Self::EntityMissing { .. }
+            | Self::FixedRows { .. }
+            | Self::OutputRows { .. }
+            | Self::VersionsDisagree { .. } => {}
+        }
+        self
+    }
 }
 
 impl Failure for Error {
@@ -126,7 +168,7 @@ impl Failure for Error {
             | Self::Length { .. }
             | Self::Ragged { .. } => ErrorClass::InvalidInput,
             Self::FeatureMissing { .. } | Self::FeatureStale { .. } => ErrorClass::Unprocessable,
-            Self::OutputRows { .. } => ErrorClass::Internal,
+            Self::OutputRows { .. } | Self::VersionsDisagree { .. } => ErrorClass::Internal,
         }
     }
 
@@ -148,6 +190,7 @@ impl Failure for Error {
             Self::FeatureMissing { .. } => "feature_missing",
             Self::FeatureStale { .. } => "feature_stale",
             Self::OutputRows { .. } => "model_output_rows_wrong",
+            Self::VersionsDisagree { .. } => "traffic_versions_disagree",
         }
     }
 
@@ -178,6 +221,9 @@ impl Failure for Error {
                 Some("materialize the feature, give it under `inputs`, or relax `on_stale` or `max_age`".to_owned())
             }
             Self::OutputRows { .. } => Some("the graph must give one row for each row it takes".to_owned()),
+            Self::VersionsDisagree { .. } => {
+                Some("versions that share calls must give outputs of one shape; name a version, or send one row a call".to_owned())
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Reads top-down: resolve the model, fit the request to its serving plan, read the features, assemble the model's
 //! inputs, infer, answer. Each step returns a value and knows nothing of its neighbours.
 //! Exactly one audit event leaves for each call, also for a failed one and for one whose caller went away.
+//! Where versions share a model's calls, `rollout` chooses which of them `serve`.
 //! Not here: decoding and encoding (`http`), how features are stored (`features`), how engines run (`inference`).
 
 mod assemble;
@@ -12,6 +13,7 @@ mod config;
 mod convert;
 mod error;
 mod plan;
+mod rollout;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,12 +26,15 @@ pub use call::Call;
 pub use config::{Config, OnMissing, OnStale};
 pub use error::Error;
 pub use plan::{ColumnDescription, Description, EntityDescription, ServingPlan};
+pub use rollout::traffic_rules;
+
+use rollout::Answered;
 
 use crate::audit::{AuditLog, AuditRecord};
 use crate::error::Failure;
 use crate::features::FeatureStore;
 use crate::models::{ModelCatalog, Resolved};
-use crate::shutdown::run_here;
+use crate::shutdown::{Shutdown, run_here};
 use crate::telemetry::metrics::{CODE_OK, Metrics, ModelMetrics};
 use crate::types::deadline::Deadline;
 use crate::types::feature::FeatureRows;
@@ -40,13 +45,16 @@ use crate::types::tensor::Output;
 /// Models whose serving plans are compiled.
 pub type Models = ModelCatalog<ServingPlan>;
 
-/// Answers predict requests. Shared by all surfaces.
+/// Answers predict requests. Shared by all surfaces; clones share everything.
+#[derive(Clone)]
 pub struct Predictor {
     models: Arc<Models>,
     /// Absent without a feature repository; then no model has a plan that reads features.
     features: Option<Arc<FeatureStore>>,
     audit: Arc<AuditLog>,
     metrics: Arc<Metrics>,
+    /// Keeps track of shadow runs.
+    shutdown: Shutdown,
 }
 
 impl Predictor {
@@ -55,12 +63,14 @@ impl Predictor {
         features: Option<Arc<FeatureStore>>,
         audit: Arc<AuditLog>,
         metrics: Arc<Metrics>,
+        shutdown: Shutdown,
     ) -> Self {
         Self {
             models,
             features,
             audit,
             metrics,
+            shutdown,
         }
     }
 
@@ -75,7 +85,7 @@ impl Predictor {
     /// Cancel safety: dropped before it is done, the call leaves one audit event, `cancelled`.
     pub async fn predict(&self, request: &PredictRequest) -> Result<Prediction, Error> {
         let unresolved = |code| self.metrics.count_unresolved(code);
-        let mut record = self
+        let record = self
             .audit
             .open(request)
             .inspect_err(|error| unresolved(error.code()))?;
@@ -86,23 +96,42 @@ impl Predictor {
                 return close(record, request, Err(error.into()));
             }
         };
-        record.served_by(served_by(&model));
-        let outcome = self.run(request, &model, record.id()).await;
+        match &model.traffic {
+            None => self.serve(record, request, &model).await,
+            // On the heap, so that calls of other models are no larger for it.
+            Some(traffic) => Box::pin(rollout::serve(self, record, request, traffic)).await,
+        }
+    }
+
+    /// One version answers the whole call.
+    async fn serve(
+        &self,
+        mut record: AuditRecord<'_>,
+        request: &PredictRequest,
+        model: &Resolved<ServingPlan>,
+    ) -> Result<Prediction, Error> {
+        record.served_by(served_by(model));
+        let outcome = self.run(request, model, record.id(), None).await;
         let outcome = close(record, request, outcome);
         count(model.version.plan.metrics(), &outcome);
         outcome
     }
 
+    /// `read` are features that were read for the same request before, if so.
     async fn run(
         &self,
         request: &PredictRequest,
         model: &Resolved<ServingPlan>,
         id: Uuid,
+        read: Option<&Answered>,
     ) -> Result<Prediction, Error> {
         let start = Instant::now();
         let plan = &model.version.plan;
         let call = run_here(request.is_large(), || plan.fit(request))?;
-        let mut features = self.features(plan, &call, request.deadline).await?;
+        let mut features = match read.and_then(|read| read.features(plan, &call)) {
+            Some(features) => features,
+            None => self.features(plan, &call, request.deadline).await?,
+        };
         let read = Instant::now();
         let inputs = run_here(request.is_large(), || {
             assemble::model_inputs(plan, &call, &mut features)
@@ -120,6 +149,7 @@ impl Predictor {
         Ok(Prediction {
             id,
             served_by: served_by(model),
+            variants: Vec::new(),
             n_rows: call.n_rows,
             outputs,
             features,

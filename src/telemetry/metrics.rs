@@ -42,8 +42,13 @@ const PREDICT_STEP: Metric = metric(
 );
 const PREDICT_ROWS: Metric = metric(
     "terrarium_predict_rows_total",
-    &["model"],
+    &["model", "version"],
     "Rows that were predicted.",
+);
+const SHADOW_RUNS: Metric = metric(
+    "terrarium_shadow_runs_total",
+    &["model", "version", "code"],
+    "Runs of shadow versions, by what came of them: `ok`, the code of the error, or `dropped` where too many went on.",
 );
 const AUDIT_EVENTS: Metric = metric(
     "terrarium_audit_events_total",
@@ -144,6 +149,9 @@ const BUILD_INFO: Metric = metric(
 /// The code under which an answered prediction counts.
 pub const CODE_OK: &str = "ok";
 
+/// The code under which a shadow run counts that was not begun.
+pub const CODE_DROPPED: &str = "dropped";
+
 /// Upper bounds in seconds: 5 µs to 10 s.
 const STEP_BUCKETS: [f64; 20] = [
     5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1,
@@ -157,6 +165,7 @@ pub struct Metrics {
     predict_requests: IntCounterVec,
     predict_step: HistogramVec,
     predict_rows: IntCounterVec,
+    shadow_runs: IntCounterVec,
     audit: AuditMetrics,
     http_requests: IntCounterVec,
     http_in_flight: IntGauge,
@@ -190,6 +199,7 @@ impl Metrics {
                 ),
             ),
             predict_rows: counters(&registry, &PREDICT_ROWS),
+            shadow_runs: counters(&registry, &SHADOW_RUNS),
             audit: AuditMetrics {
                 events: counter(&registry, &AUDIT_EVENTS),
                 failures: counter(&registry, &AUDIT_FAILURES),
@@ -213,9 +223,12 @@ impl Metrics {
             ok: self
                 .predict_requests
                 .with_label_values(&[name, version.as_str(), CODE_OK]),
+            rows: self
+                .predict_rows
+                .with_label_values(&[name, version.as_str()]),
             version,
             requests: self.predict_requests.clone(),
-            rows: self.predict_rows.with_label_values(&[name]),
+            shadow_runs: self.shadow_runs.clone(),
             features: step("features"),
             assemble: step("assemble"),
             queue: step("queue"),
@@ -289,6 +302,7 @@ pub struct ModelMetrics {
     version: String,
     ok: IntCounter,
     requests: IntCounterVec,
+    shadow_runs: IntCounterVec,
     rows: IntCounter,
     features: Histogram,
     assemble: Histogram,
@@ -306,6 +320,12 @@ impl ModelMetrics {
         }
         let labels = [self.name.as_str(), self.version.as_str(), code];
         self.requests.with_label_values(&labels).inc();
+    }
+
+    /// Counts a shadow run of the version: `CODE_OK`, `CODE_DROPPED` or the code of the error.
+    pub fn count_shadow(&self, code: &'static str) {
+        let labels = [self.name.as_str(), self.version.as_str(), code];
+        self.shadow_runs.with_label_values(&labels).inc();
     }
 
     /// The steps and rows of an answered prediction.
@@ -510,7 +530,7 @@ mod tests {
             &metrics,
             &[
                 r#"terrarium_predict_requests_total{code="ok",model="ranking",version="3"} 1"#,
-                r#"terrarium_predict_rows_total{model="ranking"} 20"#,
+                r#"terrarium_predict_rows_total{model="ranking",version="3"} 20"#,
                 r#"terrarium_predict_step_seconds_bucket{model="ranking",step="engine",le="0.000005"} 0"#,
                 r#"terrarium_predict_step_seconds_bucket{model="ranking",step="engine",le="0.00001"} 1"#,
                 r#"terrarium_predict_step_seconds_bucket{model="ranking",step="total",le="10"} 1"#,
@@ -531,6 +551,22 @@ mod tests {
                 r#"terrarium_predict_requests_total{code="feature_missing",model="ranking",version="3"} 2"#,
                 r#"terrarium_predict_requests_total{code="ok",model="ranking",version="3"} 0"#,
                 r#"terrarium_predict_step_seconds_count{model="ranking",step="total"} 0"#,
+            ],
+        );
+    }
+
+    #[test]
+    fn shadow_runs_count_apart_from_requests() {
+        let metrics = Metrics::new();
+        let model = metrics.model("ranking", ModelVersion(4));
+        model.count_shadow(CODE_OK);
+        model.count_shadow(CODE_DROPPED);
+        assert_renders(
+            &metrics,
+            &[
+                r#"terrarium_shadow_runs_total{code="dropped",model="ranking",version="4"} 1"#,
+                r#"terrarium_shadow_runs_total{code="ok",model="ranking",version="4"} 1"#,
+                r#"terrarium_predict_requests_total{code="ok",model="ranking",version="4"} 0"#,
             ],
         );
     }

@@ -3,6 +3,7 @@
 pub mod byte_size;
 pub mod cell;
 pub mod deadline;
+pub mod difference;
 pub mod dtype;
 pub mod feature;
 pub mod model_uri;

@@ -35,10 +35,21 @@ pub struct NamedOutput {
     pub output: Output,
 }
 
+/// The rows that one version answered of a call that several versions shared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VariantRows {
+    pub served_by: ServedBy,
+    /// In ascending order; never empty.
+    pub rows: Vec<usize>,
+}
+
 #[derive(Debug, Clone)]
 pub struct Prediction {
     pub id: uuid::Uuid,
+    /// The version that answered; of several the one that answered the most rows.
     pub served_by: ServedBy,
+    /// Which rows each version answered, in ascending order of the aliases; empty where one version answered them all.
+    pub variants: Vec<VariantRows>,
     pub n_rows: usize,
     pub outputs: Vec<NamedOutput>,
     /// The values that the model was given.

@@ -182,6 +182,24 @@ impl RequestColumns {
         Ok(Self { columns, n_rows })
     }
 
+    /// The given rows alone, in the given order; there must be at least one, and each within the request.
+    pub fn select(&self, rows: &[usize]) -> Self {
+        let columns = self.columns.iter().map(|column| RequestColumn {
+            place: column.place,
+            name: column.name.clone(),
+            cells: match &column.cells {
+                Cells::Scalar(cell) => Cells::Scalar(cell.clone()),
+                Cells::List(cells) => {
+                    Cells::List(rows.iter().map(|row| cells[*row].clone()).collect())
+                }
+            },
+        });
+        Self {
+            columns: columns.collect(),
+            n_rows: rows.len(),
+        }
+    }
+
     pub fn n_rows(&self) -> usize {
         self.n_rows
     }
@@ -216,6 +234,17 @@ mod tests {
         let columns = RequestColumns::new(columns, 10).unwrap();
         assert_eq!(columns.n_rows(), 3);
         assert_eq!(columns.columns()[0].cells.get(2), &Cell::Int(7));
+    }
+
+    #[test]
+    fn selected_rows_keep_scalars_and_their_order() {
+        let cells = Cells::List((0..4).map(Cell::Int).collect());
+        let columns = vec![column("a", Cells::Scalar(Cell::Int(7))), column("b", cells)];
+        let selected = RequestColumns::new(columns, 10).unwrap().select(&[3, 1]);
+        assert_eq!(selected.n_rows(), 2);
+        assert_eq!(selected.columns()[0].cells, Cells::Scalar(Cell::Int(7)));
+        let rows = Cells::List(vec![Cell::Int(3), Cell::Int(1)]);
+        assert_eq!(selected.columns()[1].cells, rows);
     }
 
     #[test]

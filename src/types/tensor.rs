@@ -1,6 +1,6 @@
 //! Dense arrays in and out of a model.
 
-use ndarray::ArrayD;
+use ndarray::{ArrayD, Axis};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::dtype::DType;
@@ -66,6 +66,70 @@ impl Tensor {
     }
 }
 
+/// One element of a tensor, whatever its type.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Element<'a> {
+    Bool(bool),
+    Int(i128),
+    Float(f64),
+    Text(&'a str),
+}
+
+macro_rules! element_of {
+    ($variant:ident: $($type:ty),*) => {
+        $(impl From<&$type> for Element<'_> {
+            fn from(value: &$type) -> Self {
+                Self::$variant((*value).into())
+            }
+        })*
+    };
+}
+
+element_of!(Bool: bool);
+element_of!(Int: i8, i16, i32, i64, u8, u16, u32, u64);
+element_of!(Float: f32, f64);
+
+impl<'a> From<&'a String> for Element<'a> {
+    fn from(value: &'a String) -> Self {
+        Self::Text(value)
+    }
+}
+
+/// Joins arrays of one element type, or tells that they are not.
+macro_rules! join_rows {
+    ($parts:expr, $order:expr, $($variant:ident),*) => {
+        match $parts.first()? {
+            $(Tensor::$variant(_) => {
+                let mut views = Vec::with_capacity($parts.len());
+                for part in $parts {
+                    match part {
+                        Tensor::$variant(array) => views.push(array.view()),
+                        _ => return None,
+                    }
+                }
+                let joined = ndarray::concatenate(Axis(0), &views).ok()?;
+                Some(Tensor::$variant(joined.select(Axis(0), $order)))
+            })*
+        }
+    };
+}
+
+impl Tensor {
+    /// The rows of all parts, one part behind the other, then put in order: row `i` of the result is row `order[i]` of that.
+    /// `None` if the parts are not of one type and row shape. Every item of `order` must be a row.
+    pub fn join_rows(parts: &[&Self], order: &[usize]) -> Option<Self> {
+        join_rows!(
+            parts, order, Bool, Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64, Float32,
+            Float64, String
+        )
+    }
+
+    /// All elements in row-major order.
+    pub fn elements(&self) -> Vec<Element<'_>> {
+        with_array!(self, array => array.iter().map(Element::from).collect())
+    }
+}
+
 /// One output of a model run.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
@@ -81,6 +145,29 @@ impl Output {
             Self::Tensor(tensor) => tensor.shape().first().copied(),
             Self::Maps(rows) => Some(rows.len()),
         }
+    }
+
+    /// As `Tensor::join_rows`; outputs of two kinds do not go together.
+    pub fn join_rows(parts: &[&Self], order: &[usize]) -> Option<Self> {
+        if let Some(Self::Maps(_)) = parts.first() {
+            let mut joined = Vec::with_capacity(order.len());
+            for part in parts {
+                match part {
+                    Self::Maps(rows) => joined.extend(rows),
+                    Self::Tensor(_) => return None,
+                }
+            }
+            let in_order = order.iter().map(|row| joined[*row].clone());
+            return Some(Self::Maps(in_order.collect()));
+        }
+        let mut tensors = Vec::with_capacity(parts.len());
+        for part in parts {
+            match part {
+                Self::Tensor(tensor) => tensors.push(tensor),
+                Self::Maps(_) => return None,
+            }
+        }
+        Tensor::join_rows(&tensors, order).map(Self::Tensor)
     }
 }
 
@@ -115,7 +202,7 @@ impl Serialize for MapRow<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
         for (key, value) in self.0 {
-            map.serialize_entry(key, &Element(value))?;
+            map.serialize_entry(key, &JsonElement(value))?;
         }
         map.end()
     }
@@ -129,15 +216,15 @@ struct Nested<'a, T> {
 
 impl<T> Serialize for Nested<'_, T>
 where
-    for<'e> Element<'e, T>: Serialize,
+    for<'e> JsonElement<'e, T>: Serialize,
 {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.shape {
             [] => match self.elements.first() {
-                Some(element) => Element(element).serialize(serializer),
+                Some(element) => JsonElement(element).serialize(serializer),
                 None => serializer.serialize_unit(),
             },
-            [_] => serializer.collect_seq(self.elements.iter().map(Element)),
+            [_] => serializer.collect_seq(self.elements.iter().map(JsonElement)),
             [n, inner @ ..] => {
                 let width: usize = inner.iter().product();
                 let parts = (0..*n).map(|i| Nested {
@@ -150,15 +237,15 @@ where
     }
 }
 
-struct Element<'a, T>(&'a T);
+struct JsonElement<'a, T>(&'a T);
 
-impl Serialize for Element<'_, f32> {
+impl Serialize for JsonElement<'_, f32> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serialize_f64(f64::from(*self.0), serializer)
     }
 }
 
-impl Serialize for Element<'_, f64> {
+impl Serialize for JsonElement<'_, f64> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serialize_f64(*self.0, serializer)
     }
@@ -166,7 +253,7 @@ impl Serialize for Element<'_, f64> {
 
 macro_rules! plain_elements {
     ($($type:ty),*) => {
-        $(impl Serialize for Element<'_, $type> {
+        $(impl Serialize for JsonElement<'_, $type> {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 self.0.serialize(serializer)
             }

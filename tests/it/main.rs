@@ -16,6 +16,7 @@ mod feast_replay;
 mod going_live;
 mod predict;
 mod recorded;
+mod rollout;
 mod service;
 mod stalled_redis;
 mod support;

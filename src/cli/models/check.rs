@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::show::show_loaded;
 use super::problem;
+use super::show::show_loaded;
 use crate::cli::output::Output;
 use crate::cli::{Failed, explain};
 use crate::error::Failure;
@@ -86,6 +86,11 @@ fn check_all(catalog: &Models) -> Vec<Report> {
                 problem(error),
             ));
         }
+        for left_out in model.traffic.iter().flat_map(|traffic| &traffic.left_out) {
+            let failure = &left_out.failure;
+            let name = format!("{}@{}", model.name, left_out.alias);
+            reports.push(Report::failed(name, failure.code, problem(failure)));
+        }
         for version in model.versions {
             let name = format!("{}:{}", model.name, version.version);
             match (version.loaded, version.error) {
@@ -100,10 +105,7 @@ fn check_all(catalog: &Models) -> Vec<Report> {
     reports
 }
 
-async fn check_named(
-    loader: &Loader<PlanBinder>,
-    names: &[String],
-) -> Result<Vec<Report>, Failed> {
+async fn check_named(loader: &Loader<PlanBinder>, names: &[String]) -> Result<Vec<Report>, Failed> {
     let mut reports = Vec::new();
     for name in names {
         let reference: ModelRef = name

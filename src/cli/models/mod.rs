@@ -15,7 +15,7 @@ use crate::config::{Config, Environment};
 use crate::http::models::LoadFailure;
 use crate::models::registry::ModelRegistry;
 use crate::models::{self, Loader};
-use crate::predict::{Models, PlanBinder};
+use crate::predict::{self, Models, PlanBinder};
 use crate::telemetry::metrics::Metrics;
 
 #[derive(Debug, clap::Subcommand)]
@@ -94,7 +94,8 @@ async fn loader(config: &Config, environment: &Environment) -> Result<Loader<Pla
         runtime, binder, ..
     } = Bench::open(config, environment).await?;
     let registry = opened(config, environment)?;
-    Ok(Loader::new(registry, runtime, binder, app::policy(config)))
+    let loader = Loader::new(registry, runtime, binder, app::policy(config));
+    Ok(loader.with_traffic(predict::traffic_rules(&config.models)))
 }
 
 async fn load_all(config: &Config, environment: &Environment) -> Result<Arc<Models>, Failed> {

@@ -3,7 +3,7 @@
 use super::problem;
 use crate::cli::Failed;
 use crate::cli::output::Output;
-use crate::http::models::{Loaded, Version};
+use crate::http::models::{Loaded, Traffic, Version};
 use crate::predict::Models;
 
 pub(super) fn show(catalog: &Models, name: &str, output: Output) -> Result<(), Failed> {
@@ -12,6 +12,9 @@ pub(super) fn show(catalog: &Models, name: &str, output: Output) -> Result<(), F
     if output.is_json() {
         return Ok(output.json(&model)?);
     }
+    if let Some(traffic) = &model.traffic {
+        show_traffic(&model.name, traffic, output)?;
+    }
     for version in &model.versions {
         show_version(&model.name, version, output)?;
     }
@@ -19,6 +22,30 @@ pub(super) fn show(catalog: &Models, name: &str, output: Output) -> Result<(), F
         None => Ok(()),
         Some(error) => Err(Failed::Command(Some(format!("{name}: {}", problem(error))))),
     }
+}
+
+fn show_traffic(name: &str, traffic: &Traffic, output: Output) -> Result<(), Failed> {
+    output.line(&format!("{name} (traffic)"))?;
+    for share in &traffic.shares {
+        let alias = share.alias.as_deref().unwrap_or("highest version");
+        let percent = share.share * 100.0;
+        output.line(&format!(
+            "  {alias}: version {}, {percent:.1} %",
+            share.version
+        ))?;
+    }
+    for shadow in &traffic.shadows {
+        let alias = shadow.alias.as_deref().unwrap_or_default();
+        output.line(&format!("  {alias}: version {}, shadow", shadow.version))?;
+    }
+    for left_out in &traffic.left_out {
+        output.line(&format!(
+            "  {}: {}",
+            left_out.failure.code,
+            problem(&left_out.failure)
+        ))?;
+    }
+    Ok(())
 }
 
 fn show_version(name: &str, version: &Version, output: Output) -> Result<(), Failed> {

@@ -17,6 +17,7 @@ use crate::models::catalog::{ModelCatalog, ServedVersion};
 use crate::models::error::{Error, LoadError};
 use crate::models::policy::Policy;
 use crate::models::registry::ModelRegistry;
+use crate::models::traffic::Rules;
 use crate::models::warm_up::{self, WarmUp};
 use crate::shutdown::run_blocking;
 use crate::types::names::{ModelRef, ModelVersion, VersionSelector};
@@ -26,20 +27,22 @@ use crate::types::timestamp::Timestamp;
 pub(super) type Tags = BTreeMap<String, String>;
 
 /// What versions are loaded with. Clones share everything.
-pub struct Loader<B> {
+pub struct Loader<B: Binder> {
     pub(super) registry: Arc<dyn ModelRegistry>,
     runtime: Runtime,
     binder: Arc<B>,
     pub(super) policy: Arc<Policy>,
+    pub(super) traffic: Arc<Rules<B::Plan>>,
 }
 
-impl<B> Clone for Loader<B> {
+impl<B: Binder> Clone for Loader<B> {
     fn clone(&self) -> Self {
         Self {
             registry: Arc::clone(&self.registry),
             runtime: self.runtime.clone(),
             binder: Arc::clone(&self.binder),
             policy: Arc::clone(&self.policy),
+            traffic: Arc::clone(&self.traffic),
         }
     }
 }
@@ -70,6 +73,15 @@ impl<B: Binder> Loader<B> {
             runtime,
             binder: Arc::new(binder),
             policy: Arc::new(policy),
+            traffic: Arc::new(Rules::none()),
+        }
+    }
+
+    /// The same, and calls for a plain name are shared out by these rules.
+    pub fn with_traffic(self, rules: Rules<B::Plan>) -> Self {
+        Self {
+            traffic: Arc::new(rules),
+            ..self
         }
     }
 

@@ -157,7 +157,7 @@ impl<B: Binder> Watcher<B> {
             most: policy.max_previous,
         });
         let mut watcher = Self {
-            catalog: Arc::new(ModelCatalog::loading()),
+            catalog: Arc::new(ModelCatalog::with_traffic(Arc::clone(&loader.traffic))),
             handle: Handle::default(),
             metrics: settings.metrics,
             saved: Saved {

@@ -55,6 +55,7 @@ impl<B: Binder> Watcher<B> {
             behind: chosen.behind.clone(),
             trouble: wish.trouble.clone(),
             versions: versions.collect(),
+            traffic: None,
         }
     }
 

@@ -72,6 +72,7 @@ impl Filling<'_> {
             } else if actual != width {
                 return Err(Error::Ragged {
                     row,
+                    first: 0,
                     input: self.tensor.name.clone(),
                     wanted: width,
                     actual,
@@ -82,6 +83,7 @@ impl Filling<'_> {
         let input = || self.tensor.name.clone();
         ArrayD::from_shape_vec(IxDyn(&shape), elements).map_err(|_| Error::Ragged {
             row: 0,
+            first: 0,
             input: input(),
             wanted: shape.iter().skip(1).product(),
             actual: width,
