@@ -8,6 +8,7 @@ pub mod feature;
 pub mod names;
 pub mod prediction;
 pub mod request;
+pub mod scoring;
 pub mod signature;
 pub mod tensor;
 pub mod timestamp;

@@ -31,8 +31,17 @@ pub struct Timings {
 #[derive(Debug, Clone, PartialEq)]
 pub struct NamedOutput {
     pub name: Arc<str>,
-    /// As many items as the request has rows.
+    /// As many items as the request has rows, where the request gave columns.
     pub output: Output,
+}
+
+/// What the inputs were to the model, which is how MLflow shapes its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// Rows of a table.
+    Table,
+    /// Arrays by name.
+    Arrays,
 }
 
 #[derive(Debug, Clone)]
@@ -40,6 +49,7 @@ pub struct Prediction {
     pub id: uuid::Uuid,
     pub served_by: ServedBy,
     pub n_rows: usize,
+    pub layout: Layout,
     pub outputs: Vec<NamedOutput>,
     /// The values that the model was given.
     pub features: FeatureRows,

@@ -13,6 +13,7 @@ mod docs;
 mod feast_grpc;
 mod feast_http;
 mod feast_replay;
+mod mlflow_scoring;
 mod predict;
 mod recorded;
 mod service;
