@@ -12,14 +12,14 @@
 //! | `request_id` | of the request, as in its answer |
 //! | `trace_id` | W3C trace id, 32 hexadecimal digits |
 //! | `principal` | who called |
-//! | `surface` | which door the request came through: `http`, `cli` |
+//! | `surface` | which door the request came through: `http`, `mlflow`, `cli` |
 //! | `model.name`, `model.version` | the version that answered or failed; null when none was found for the request |
 //! | `model.alias` | the alias through which the version was reached |
 //! | `model.requested` | the model as the caller named it: `name`, `name@alias` or `name:version` |
 //! | `variants` | `[{version, alias, rows}]` where several versions answered: which rows of the request each of them; `model` is then the one of the most rows |
 //! | `shadow_of` | of a shadow run the id of the prediction that it shadows; null for a prediction |
 //! | `n_rows` | rows of the request |
-//! | `entities`, `inputs`, `rows` | `{column: values}` as the request gave them: a list with one value per row, or a scalar that counts for every row; null when the request has no such part (a request has `rows`, or the other two) |
+//! | `entities`, `inputs`, `rows` | `{column: values}` as the request gave them: a list with one value per row, or a scalar that counts for every row; null when the request has no such part (a request has `rows`, or the other two). Tensors are nested lists under `inputs`, an array that has no name under the empty name |
 //! | `params` | scoring parameters as they came, line feeds between tokens excepted |
 //! | `features` | `{"view:feature": {values, statuses, event_timestamps}}`, lists with one item per row: what the model was given |
 //! | `outputs` | `{name: values}` with one item per row |
@@ -42,11 +42,14 @@ use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use crate::types::cell::Cell;
 use crate::types::difference::{Difference, OutputDifference};
 use crate::types::feature::{FeatureCell, FeatureRows};
 use crate::types::names::{ModelRef, ModelVersion};
 use crate::types::prediction::{NamedOutput, Prediction, ServedBy, Timings, VariantRows};
-use crate::types::request::{Cells, ColumnPlace, PredictRequest, RequestColumn, RequestColumns};
+use crate::types::request::{Cells, ColumnPlace, PredictRequest, RequestColumn, RequestInputs};
+use crate::types::scoring::Payload;
+use crate::types::tensor::NamedTensor;
 use crate::types::timestamp::Timestamp;
 use crate::types::value::serialize_f64;
 
@@ -67,7 +70,7 @@ pub(super) struct Event<'a> {
     shadow_of: Option<Text<Uuid>>,
     n_rows: usize,
     entities: Option<Columns<'a>>,
-    inputs: Option<Columns<'a>>,
+    inputs: Option<Inputs<'a>>,
     rows: Option<Columns<'a>>,
     params: Option<Params<'a>>,
     features: Option<Features<'a>>,
@@ -133,7 +136,7 @@ impl<'a> Event<'a> {
         let request = subject.request;
         // A shadow run's request stands in the event of the prediction.
         let is_shadow = subject.shadow_of.is_some();
-        let columns = |place| Columns::at(&request.columns, place).filter(|_| !is_shadow);
+        let columns = |place| Columns::at(request.inputs.columns(), place).filter(|_| !is_shadow);
         Self {
             id: Text(subject.id),
             time: subject.time,
@@ -144,9 +147,9 @@ impl<'a> Event<'a> {
             model: Model::new(&request.model, subject.served_by),
             variants: None,
             shadow_of: subject.shadow_of.map(Text),
-            n_rows: request.columns.n_rows(),
+            n_rows: request.inputs.n_rows(),
             entities: columns(ColumnPlace::Entities),
-            inputs: columns(ColumnPlace::Inputs),
+            inputs: Inputs::of(&request.inputs).filter(|_| !is_shadow),
             rows: columns(ColumnPlace::Rows),
             params: request.params.as_deref().filter(|_| !is_shadow).map(Params),
             features: None,
@@ -260,8 +263,7 @@ struct Columns<'a> {
 
 impl<'a> Columns<'a> {
     /// `None` when the request has nothing there.
-    fn at(columns: &'a RequestColumns, place: ColumnPlace) -> Option<Self> {
-        let columns = columns.columns();
+    fn at(columns: &'a [RequestColumn], place: ColumnPlace) -> Option<Self> {
         let any = columns.iter().any(|column| column.place == place);
         any.then_some(Self { columns, place })
     }
@@ -280,6 +282,40 @@ impl Serialize for Columns<'_> {
             }
         }
         map.end()
+    }
+}
+
+/// What a request gives beside entities and rows.
+enum Inputs<'a> {
+    Columns(Columns<'a>),
+    Tensors(&'a [NamedTensor]),
+    /// One array that the protocol gives no name.
+    Unnamed(&'a Cell),
+}
+
+impl<'a> Inputs<'a> {
+    fn of(inputs: &'a RequestInputs) -> Option<Self> {
+        if let RequestInputs::Tensors(tensors) = inputs {
+            return Some(Self::Tensors(tensors));
+        }
+        if let RequestInputs::Scoring(scoring) = inputs
+            && let Payload::Array(cell) = &scoring.payload
+        {
+            return Some(Self::Unnamed(cell));
+        }
+        Columns::at(inputs.columns(), ColumnPlace::Inputs).map(Self::Columns)
+    }
+}
+
+impl Serialize for Inputs<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Columns(columns) => columns.serialize(serializer),
+            Self::Tensors(tensors) => {
+                serializer.collect_map(tensors.iter().map(|named| (&named.name, &named.tensor)))
+            }
+            Self::Unnamed(cell) => serializer.collect_map([("", cell)]),
+        }
     }
 }
 

@@ -19,9 +19,9 @@ use crate::types::deadline::Deadline;
 use crate::types::difference::{Difference, OutputDifference};
 use crate::types::feature::{FeatureCell, FeatureRows, FeatureStatus};
 use crate::types::names::ModelVersion;
-use crate::types::prediction::{NamedOutput, Timings, VariantRows};
+use crate::types::prediction::{Layout, NamedOutput, Timings, VariantRows};
 use crate::types::request::{
-    Cells, ColumnPlace, RequestColumn, RequestColumns, RequestContext, Surface,
+    Cells, ColumnPlace, RequestColumn, RequestColumns, RequestContext, RequestInputs, Surface,
 };
 use crate::types::tensor::{Output, Tensor};
 use crate::types::value::Value;
@@ -35,7 +35,7 @@ fn request_of(columns: Vec<RequestColumn>) -> PredictRequest {
     let params = r#"{"raw":  1.0}"#.to_owned();
     PredictRequest {
         model: "ranking@champion".parse().unwrap(),
-        columns: RequestColumns::new(columns, 100).unwrap(),
+        inputs: RequestInputs::Columns(RequestColumns::new(columns, 100).unwrap()),
         params: Some(RawValue::from_string(params).unwrap().into()),
         deadline: Deadline::after(Duration::from_secs(1)),
         context: RequestContext {
@@ -82,6 +82,7 @@ fn prediction(id: Uuid) -> Prediction {
         served_by: served_by(),
         variants: Vec::new(),
         n_rows: 2,
+        layout: Layout::Table,
         outputs: vec![NamedOutput {
             name: "score".into(),
             output: Output::Tensor(Tensor::Float32(score)),

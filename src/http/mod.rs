@@ -11,6 +11,7 @@ mod extract;
 mod feast;
 mod health;
 mod layers;
+pub mod mlflow;
 pub mod models;
 mod openapi;
 mod place;
@@ -76,6 +77,8 @@ pub struct Config {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String", extend("format" = "duration"))]
     pub drain_timeout: Duration,
+    /// MLflow's scoring protocol.
+    pub mlflow: mlflow::Config,
 }
 
 impl Default for Config {
@@ -89,6 +92,7 @@ impl Default for Config {
             max_rows: const { NonZeroUsize::new(100_000).unwrap() },
             request_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(30),
+            mlflow: mlflow::Config::default(),
         }
     }
 }
@@ -138,6 +142,7 @@ pub struct Api {
 pub fn router(api: Arc<Api>) -> Router {
     Router::new()
         .merge(feast::routes())
+        .merge(mlflow::routes())
         .route("/v1/models", get(models::list))
         .route("/v1/models/{model}", get(models::show))
         .route("/v1/models/{model}/predict", post(predict::predict))

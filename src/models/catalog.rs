@@ -270,6 +270,17 @@ impl<P> ModelCatalog<P> {
         self.snapshot.load().models.values().cloned().collect()
     }
 
+    /// The name of the only registered model, if there is one and no more. Errors: `Loading`.
+    pub fn only(&self) -> Result<Option<Arc<str>>, Error> {
+        let snapshot = self.snapshot.load();
+        if !snapshot.tried {
+            return Err(Error::Loading);
+        }
+        let mut names = snapshot.models.keys();
+        let only = names.next().filter(|_| snapshot.models.len() == 1);
+        Ok(only.map(Arc::clone))
+    }
+
     /// One registered model. Errors: `UnknownModel`, `Loading`.
     pub fn model(&self, name: &str) -> Result<Arc<ModelStatus<P>>, Error> {
         self.snapshot.load().find(name).cloned()

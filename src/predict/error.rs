@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::scoring;
 use crate::error::{ErrorClass, Failure};
 use crate::features::key::KeyError;
 use crate::types::dtype::DType;
@@ -18,6 +19,8 @@ pub enum Error {
     Features(#[from] features::Error),
     #[error(transparent)]
     Inference(#[from] inference::Error),
+    #[error(transparent)]
+    Scoring(#[from] scoring::Error),
 
     #[error("the model has no use for `{place}.{name}`")]
     UnknownColumn {
@@ -82,6 +85,13 @@ pub enum Error {
         actual: usize,
     },
 
+    #[error("tensor `{name}` has {actual} rows where the first one has {wanted}")]
+    TensorRows {
+        name: String,
+        wanted: usize,
+        actual: usize,
+    },
+
     #[error("row {row}: feature `{feature}` is {status}")]
     FeatureMissing {
         row: usize,
@@ -142,7 +152,9 @@ impl Error {
             | Self::EntityMissing { .. }
             | Self::FixedRows { .. }
             | Self::OutputRows { .. }
-            | Self::VersionsDisagree { .. } => {}
+            | Self::VersionsDisagree { .. }
+            | Self::Scoring(_)
+            | Self::TensorRows { .. } => {}
         }
         self
     }
@@ -155,6 +167,7 @@ impl Failure for Error {
             Self::Models(error) => error.class(),
             Self::Features(error) => error.class(),
             Self::Inference(error) => error.class(),
+            Self::Scoring(error) => error.class(),
             Self::UnknownColumn { .. }
             | Self::GivenTwice { .. }
             | Self::InputMissing { .. }
@@ -166,7 +179,8 @@ impl Failure for Error {
             | Self::Range { .. }
             | Self::Null { .. }
             | Self::Length { .. }
-            | Self::Ragged { .. } => ErrorClass::InvalidInput,
+            | Self::Ragged { .. }
+            | Self::TensorRows { .. } => ErrorClass::InvalidInput,
             Self::FeatureMissing { .. } | Self::FeatureStale { .. } => ErrorClass::Unprocessable,
             Self::OutputRows { .. } | Self::VersionsDisagree { .. } => ErrorClass::Internal,
         }
@@ -178,6 +192,7 @@ impl Failure for Error {
             Self::Models(error) => error.code(),
             Self::Features(error) => error.code(),
             Self::Inference(error) => error.code(),
+            Self::Scoring(error) => error.code(),
             Self::UnknownColumn { .. } => "column_unknown",
             Self::GivenTwice { .. } => "column_duplicate",
             Self::InputMissing { .. } => "input_missing",
@@ -186,7 +201,9 @@ impl Failure for Error {
             Self::FixedRows { .. } => "rows_fixed",
             Self::Type { .. } | Self::NotAList { .. } | Self::Null { .. } => "value_type_wrong",
             Self::Range { .. } => "value_out_of_range",
-            Self::Length { .. } | Self::Ragged { .. } => "value_length_wrong",
+            Self::Length { .. } | Self::Ragged { .. } | Self::TensorRows { .. } => {
+                "value_length_wrong"
+            }
             Self::FeatureMissing { .. } => "feature_missing",
             Self::FeatureStale { .. } => "feature_stale",
             Self::OutputRows { .. } => "model_output_rows_wrong",
@@ -200,6 +217,7 @@ impl Failure for Error {
             Self::Models(error) => error.hint(),
             Self::Features(error) => error.hint(),
             Self::Inference(error) => error.hint(),
+            Self::Scoring(error) => error.hint(),
             Self::UnknownColumn { known, .. } if known.is_empty() => Some("leave it out".to_owned()),
             Self::UnknownColumn { known, .. } => Some(format!("leave it out, or use one of: {known}")),
             Self::GivenTwice { .. } => Some("give each value once, under one name".to_owned()),
@@ -214,6 +232,7 @@ impl Failure for Error {
             Self::Range { wanted, .. } => Some(format!("send an integer within the range of {wanted}")),
             Self::Null { .. } => Some("send a value; only floating-point columns take null".to_owned()),
             Self::Length { .. } | Self::Ragged { .. } => Some("send lists of the length that the model takes".to_owned()),
+            Self::TensorRows { .. } => Some("give every tensor one item per row".to_owned()),
             Self::FeatureMissing { .. } => {
                 Some("materialize the feature, give it under `inputs`, or relax `on_missing` of the model".to_owned())
             }

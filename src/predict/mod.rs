@@ -12,8 +12,10 @@ mod call;
 mod config;
 mod convert;
 mod error;
+mod given;
 mod plan;
 mod rollout;
+mod scoring;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,7 +29,9 @@ pub use config::{Config, OnMissing, OnStale};
 pub use error::Error;
 pub use plan::{ColumnDescription, Description, EntityDescription, ServingPlan};
 pub use rollout::traffic_rules;
+pub use scoring::Error as ScoringError;
 
+use given::Values;
 use rollout::Answered;
 
 use crate::audit::{AuditLog, AuditRecord};
@@ -39,8 +43,8 @@ use crate::telemetry::metrics::{CODE_OK, Metrics, ModelMetrics};
 use crate::types::deadline::Deadline;
 use crate::types::feature::FeatureRows;
 use crate::types::prediction::{NamedOutput, Prediction, ServedBy, Timings};
-use crate::types::request::PredictRequest;
-use crate::types::tensor::Output;
+use crate::types::request::{PredictRequest, RequestColumns, RequestInputs};
+use crate::types::tensor::{Output, Tensor};
 
 /// Models whose serving plans are compiled.
 pub type Models = ModelCatalog<ServingPlan>;
@@ -127,21 +131,36 @@ impl Predictor {
     ) -> Result<Prediction, Error> {
         let start = Instant::now();
         let plan = &model.version.plan;
-        let call = run_here(request.is_large(), || plan.fit(request))?;
-        let mut features = match read.and_then(|read| read.features(plan, &call)) {
-            Some(features) => features,
-            None => self.features(plan, &call, request.deadline).await?,
+        let given = run_here(request.is_large(), || plan.given(request))?;
+        let ready = match given.values {
+            Values::Columns(columns) => self.assemble(plan, request, &columns, read).await?,
+            Values::Tensors { tensors, n_rows } => Ready::without_features(tensors, n_rows),
         };
-        let read = Instant::now();
-        let inputs = run_here(request.is_large(), || {
-            assemble::model_inputs(plan, &call, &mut features)
-        })?;
         let assembled = Instant::now();
-        let inference = model.version.model.infer(inputs, request.deadline).await?;
-        let outputs = name_outputs(plan, inference.outputs, call.n_rows)?;
+        let by_row = matches!(request.inputs, RequestInputs::Columns(_));
+        let inference = match by_row {
+            true => {
+                model
+                    .version
+                    .model
+                    .infer(ready.inputs, request.deadline)
+                    .await?
+            }
+            false => {
+                model
+                    .version
+                    .model
+                    .infer_any(ready.inputs, request.deadline)
+                    .await?
+            }
+        };
+        let outputs = match by_row {
+            true => name_outputs(plan, inference.outputs, ready.n_rows)?,
+            false => graph_outputs(plan, inference.outputs),
+        };
         let timings = Timings {
-            features: read - start,
-            assemble: assembled - read,
+            features: ready.read - start,
+            assemble: assembled - ready.read,
             queue: inference.queue,
             engine: inference.engine,
             total: start.elapsed(),
@@ -150,10 +169,36 @@ impl Predictor {
             id,
             served_by: served_by(model),
             variants: Vec::new(),
-            n_rows: call.n_rows,
+            n_rows: ready.n_rows,
+            layout: given.layout,
             outputs,
-            features,
+            features: ready.features,
             timings,
+        })
+    }
+
+    /// Reads the features that the columns ask for and fills the graph's inputs with both.
+    async fn assemble(
+        &self,
+        plan: &ServingPlan,
+        request: &PredictRequest,
+        columns: &RequestColumns,
+        read: Option<&Answered>,
+    ) -> Result<Ready, Error> {
+        let call = run_here(request.is_large(), || plan.fit(columns))?;
+        let mut features = match read.and_then(|read| read.features(plan, &call)) {
+            Some(features) => features,
+            None => self.features(plan, &call, request.deadline).await?,
+        };
+        let read = Instant::now();
+        let inputs = run_here(request.is_large(), || {
+            assemble::model_inputs(plan, &call, &mut features)
+        })?;
+        Ok(Ready {
+            inputs,
+            features,
+            n_rows: call.n_rows,
+            read,
         })
     }
 
@@ -166,8 +211,33 @@ impl Predictor {
         let (Some(online), Some(store)) = (&plan.online, &self.features) else {
             return Ok(FeatureRows::none(call.n_rows));
         };
+        if call.n_rows == 0 {
+            return Ok(FeatureRows::none(0));
+        }
         let read = store.online(online, &call.keys, deadline).await;
         Ok(read.inspect_err(|_| self.metrics.online_read_failures().inc())?)
+    }
+}
+
+/// Everything that a run needs.
+struct Ready {
+    inputs: Vec<Tensor>,
+    /// What the inputs were made of.
+    features: FeatureRows,
+    n_rows: usize,
+    /// When the features had been read.
+    read: Instant,
+}
+
+impl Ready {
+    /// The request gave whole graph inputs.
+    fn without_features(inputs: Vec<Tensor>, n_rows: usize) -> Self {
+        Self {
+            inputs,
+            features: FeatureRows::none(n_rows),
+            n_rows,
+            read: Instant::now(),
+        }
     }
 }
 
@@ -227,4 +297,15 @@ fn name_outputs(
         }
     }
     Ok(named)
+}
+
+/// The graph's own names, whatever the shapes: what the protocols that speak of tensors answer.
+fn graph_outputs(plan: &ServingPlan, outputs: Vec<Output>) -> Vec<NamedOutput> {
+    let named = plan.graph_outputs.iter().zip(outputs);
+    named
+        .map(|(name, output)| NamedOutput {
+            name: Arc::clone(name),
+            output,
+        })
+        .collect()
 }

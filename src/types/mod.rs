@@ -10,6 +10,7 @@ pub mod model_uri;
 pub mod names;
 pub mod prediction;
 pub mod request;
+pub mod scoring;
 pub mod secret;
 pub mod signature;
 pub mod tensor;

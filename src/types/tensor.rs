@@ -1,5 +1,6 @@
 //! Dense arrays in and out of a model.
 
+use half::f16;
 use ndarray::{ArrayD, Axis};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -18,6 +19,7 @@ pub enum Tensor {
     UInt16(ArrayD<u16>),
     UInt32(ArrayD<u32>),
     UInt64(ArrayD<u64>),
+    Float16(ArrayD<f16>),
     Float32(ArrayD<f32>),
     Float64(ArrayD<f64>),
     String(ArrayD<String>),
@@ -36,6 +38,7 @@ macro_rules! with_array {
             Tensor::UInt16($array) => $body,
             Tensor::UInt32($array) => $body,
             Tensor::UInt64($array) => $body,
+            Tensor::Float16($array) => $body,
             Tensor::Float32($array) => $body,
             Tensor::Float64($array) => $body,
             Tensor::String($array) => $body,
@@ -43,9 +46,20 @@ macro_rules! with_array {
     };
 }
 
+pub(crate) use with_array;
+
 impl Tensor {
     pub fn shape(&self) -> &[usize] {
         with_array!(self, array => array.shape())
+    }
+
+    /// How many elements it has.
+    pub fn len(&self) -> usize {
+        with_array!(self, array => array.len())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     pub fn dtype(&self) -> DType {
@@ -59,6 +73,7 @@ impl Tensor {
             Self::UInt16(_) => DType::UInt16,
             Self::UInt32(_) => DType::UInt32,
             Self::UInt64(_) => DType::UInt64,
+            Self::Float16(_) => DType::Float16,
             Self::Float32(_) => DType::Float32,
             Self::Float64(_) => DType::Float64,
             Self::String(_) => DType::String,
@@ -87,7 +102,7 @@ macro_rules! element_of {
 
 element_of!(Bool: bool);
 element_of!(Int: i8, i16, i32, i64, u8, u16, u32, u64);
-element_of!(Float: f32, f64);
+element_of!(Float: f16, f32, f64);
 
 impl<'a> From<&'a String> for Element<'a> {
     fn from(value: &'a String) -> Self {
@@ -119,14 +134,28 @@ impl Tensor {
     /// `None` if the parts are not of one type and row shape. Every item of `order` must be a row.
     pub fn join_rows(parts: &[&Self], order: &[usize]) -> Option<Self> {
         join_rows!(
-            parts, order, Bool, Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64, Float32,
-            Float64, String
+            parts, order, Bool, Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64, Float16,
+            Float32, Float64, String
         )
     }
 
     /// All elements in row-major order.
     pub fn elements(&self) -> Vec<Element<'_>> {
         with_array!(self, array => array.iter().map(Element::from).collect())
+    }
+}
+
+/// A graph input or output by name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedTensor {
+    pub name: String,
+    pub tensor: Tensor,
+}
+
+impl Serialize for Tensor {
+    /// Nested lists in the tensor's own shape; numbers as in [`Output`].
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serialize_shaped(self, self.shape(), serializer)
     }
 }
 
@@ -173,7 +202,7 @@ impl Output {
 
 impl Serialize for Output {
     /// A list with one item per row: `[N]` and `[N,1]` give scalars, `[N,k]` lists (nested for more axes), maps
-    /// objects. `f32` is widened to the same number in `f64`; NaN and infinities are strings.
+    /// objects. `f16` and `f32` are widened to the same number in `f64`; NaN and infinities are strings.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Maps(rows) => serializer.collect_seq(rows.iter().map(|row| MapRow(row))),
@@ -182,18 +211,26 @@ impl Serialize for Output {
                     [n, 1] => &[*n][..],
                     shape => shape,
                 };
-                with_array!(tensor, array => match array.as_slice() {
-                    Some(elements) => Nested { elements, shape }.serialize(serializer),
-                    // Engines give row-major arrays; another layout is copied into it first.
-                    None => {
-                        let array = array.as_standard_layout();
-                        let elements = array.as_slice().unwrap_or_default();
-                        Nested { elements, shape }.serialize(serializer)
-                    }
-                })
+                serialize_shaped(tensor, shape, serializer)
             }
         }
     }
+}
+
+fn serialize_shaped<S: Serializer>(
+    tensor: &Tensor,
+    shape: &[usize],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    with_array!(tensor, array => match array.as_slice() {
+        Some(elements) => Nested { elements, shape }.serialize(serializer),
+        // Engines give row-major arrays; another layout is copied into it first.
+        None => {
+            let array = array.as_standard_layout();
+            let elements = array.as_slice().unwrap_or_default();
+            Nested { elements, shape }.serialize(serializer)
+        }
+    })
 }
 
 struct MapRow<'a>(&'a [(String, f64)]);
@@ -238,6 +275,12 @@ where
 }
 
 struct JsonElement<'a, T>(&'a T);
+
+impl Serialize for JsonElement<'_, f16> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serialize_f64(self.0.to_f64(), serializer)
+    }
+}
 
 impl Serialize for JsonElement<'_, f32> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

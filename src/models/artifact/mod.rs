@@ -79,10 +79,12 @@ impl Artifact {
 pub(in crate::models) fn parse_signature(
     inputs: Option<&str>,
     outputs: Option<&str>,
+    params: Option<&str>,
 ) -> Result<Signature, String> {
     signature::parse(&Some(mlmodel::SignatureText {
         inputs: inputs.map(str::to_owned),
         outputs: outputs.map(str::to_owned),
+        params: params.map(str::to_owned),
     }))
 }
 

@@ -233,6 +233,7 @@ fn recorded_signatures() -> BTreeMap<String, Signature> {
             let text = mlmodel::SignatureText {
                 inputs: recorded.inputs,
                 outputs: recorded.outputs,
+                params: None,
             };
             (name, signature::parse(&Some(text)).unwrap())
         });
@@ -308,6 +309,7 @@ fn the_word_optional_of_older_mlflow_is_understood() {
     let text = mlmodel::SignatureText {
         inputs: Some(r#"[{"type": "long", "name": "a", "optional": true}]"#.to_owned()),
         outputs: None,
+        params: None,
     };
     let parsed = signature::parse(&Some(text)).unwrap();
     assert_eq!(

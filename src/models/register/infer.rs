@@ -32,6 +32,7 @@ pub(super) fn infer(graph: &Graph, frame: Option<&[String]>) -> Signature {
     Signature {
         inputs: Some(inputs),
         outputs: outputs(graph),
+        params: None,
     }
 }
 

@@ -48,12 +48,8 @@ impl Stated {
         if inputs.is_none() {
             return Err("it has no `inputs`".to_owned());
         }
-        if let Some(params) = &params {
-            serde_json::from_str::<Vec<Value>>(params)
-                .map_err(|error| format!("signature params: {error}"))?;
-        }
         Ok(Self {
-            signature: parse_signature(inputs.as_deref(), outputs.as_deref())?,
+            signature: parse_signature(inputs.as_deref(), outputs.as_deref(), params.as_deref())?,
             inputs,
             outputs,
             params,
@@ -214,7 +210,11 @@ mod tests {
                 continue;
             }
             let again = Stated::of(stated.signature.clone());
-            let again = parse_signature(again.inputs.as_deref(), again.outputs.as_deref());
+            let again = parse_signature(
+                again.inputs.as_deref(),
+                again.outputs.as_deref(),
+                stated.params.as_deref(),
+            );
             assert_eq!(again.unwrap(), stated.signature, "{name}");
             n_encoded += 1;
         }
@@ -227,7 +227,7 @@ mod tests {
         let recorded: Map<String, Value> = serde_json::from_str(&text).unwrap();
         for name in ["all_scalar_columns", "unnamed_columns", "tensor_unnamed"] {
             let inputs = recorded[name]["inputs"].as_str().unwrap();
-            let signature = parse_signature(Some(inputs), None).unwrap();
+            let signature = parse_signature(Some(inputs), None, None).unwrap();
             let wanted: Value = serde_json::from_str(inputs).unwrap();
             let encoded: Value = serde_json::from_str(&encode(&signature.inputs.unwrap())).unwrap();
             assert_eq!(encoded, wanted, "{name}");
@@ -312,7 +312,7 @@ mod tests {
                 "`s` of the graph is not in it",
             ),
         ] {
-            let signature = parse_signature(Some(&format!("[{inputs}]")), None).unwrap();
+            let signature = parse_signature(Some(&format!("[{inputs}]")), None, None).unwrap();
             let error = check(&signature, graph).unwrap_err();
             assert!(error.contains(part), "{inputs}: {error}");
         }
@@ -321,7 +321,7 @@ mod tests {
             tensor("float32", "[-1,-1]", ""),
             r#"{"type":"long","name":"a"}"#.to_owned(),
         ] {
-            let signature = parse_signature(Some(&format!("[{inputs}]")), None).unwrap();
+            let signature = parse_signature(Some(&format!("[{inputs}]")), None, None).unwrap();
             check(&signature, &matrix).unwrap();
         }
     }

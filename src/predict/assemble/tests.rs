@@ -10,11 +10,13 @@ use super::*;
 use crate::features::EntityRows;
 use crate::predict::config::{OnMissing, OnStale};
 use crate::predict::plan::{PlannedColumn, PlannedTensor, Source, Width};
+use crate::predict::scoring::Scorer;
 use crate::telemetry::metrics::Metrics;
 use crate::types::dtype::DType;
 use crate::types::feature::FeatureCell;
 use crate::types::names::ModelVersion;
 use crate::types::request::Cells;
+use crate::types::signature::{Graph, Signature};
 use crate::types::timestamp::Timestamp;
 use crate::types::value::List;
 
@@ -45,6 +47,14 @@ fn plan(dtype: DType, row_shape: &[i64], columns: Vec<PlannedColumn>) -> Serving
         tensors: vec![tensor],
         slots: HashMap::new(),
         outputs: Vec::new(),
+        graph_outputs: Vec::new(),
+        scoring: Scorer::new(
+            &Signature::default(),
+            &Graph {
+                inputs: Vec::new(),
+                outputs: Vec::new(),
+            },
+        ),
         fixed_rows: None,
         metrics: Metrics::new().model("m", ModelVersion(1)),
     }

@@ -67,7 +67,7 @@ impl Case {
         Self {
             signature: Signature {
                 inputs,
-                outputs: None,
+                ..Signature::default()
             },
             graph: Graph {
                 inputs: graph_inputs,

@@ -31,6 +31,7 @@ pub(super) fn merge(variants: &[VariantRows], answers: &[Prediction]) -> Result<
         ),
         variants: variants.to_vec(),
         n_rows: order.len(),
+        layout: first.layout,
         outputs,
         features: merge_features(answers, &order),
         timings: longest(answers),

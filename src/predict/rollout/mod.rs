@@ -50,7 +50,7 @@ pub(super) async fn serve(
             let model = traffic.variant(place).resolved();
             predictor.serve(record, request, &model).await
         }
-        Route::Several(parts) => split::serve(predictor, record, request, traffic, &parts).await,
+        Route::Several(shared) => split::serve(predictor, record, request, traffic, &shared).await,
     };
     if let Ok(prediction) = &outcome {
         shadow::start(predictor, request, traffic, prediction);

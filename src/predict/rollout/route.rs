@@ -5,48 +5,81 @@
 //! key. Without any entity the request id is the key: the whole call falls to one version.
 //! Not here: what a key means for the shares (`models/traffic`).
 
+use std::borrow::Cow;
+
 use super::Traffic;
 use crate::features::key::{KeyError, KeyLayout, KeyType, KeyValue, KeyVersion};
 use crate::predict::ServingPlan;
-use crate::types::request::{Cells, ColumnPlace, PredictRequest};
+use crate::predict::given::Values;
+use crate::types::prediction::Layout;
+use crate::types::request::{Cells, ColumnPlace, PredictRequest, RequestColumns};
 
 /// Who answers a call; places are those of the traffic's variants.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Route {
+#[derive(Debug)]
+pub(super) enum Route<'a> {
     One(usize),
-    /// In ascending order of their places.
-    Several(Vec<Part>),
+    Several(Shared<'a>),
+}
+
+/// A call whose rows fall on several versions.
+#[derive(Debug)]
+pub(super) struct Shared<'a> {
+    /// What is shared out, as the main version understands it.
+    pub(super) columns: Cow<'a, RequestColumns>,
+    /// What the protocol's answer looks like.
+    pub(super) layout: Layout,
+    /// In ascending order of their places; two at least.
+    pub(super) parts: Vec<Part>,
 }
 
 /// The rows that one variant answers.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Part {
     pub(super) place: usize,
     /// In ascending order; never empty.
     pub(super) rows: Vec<usize>,
 }
 
-pub(super) fn route(traffic: &Traffic, request: &PredictRequest) -> Route {
+pub(super) fn route<'a>(traffic: &Traffic, request: &'a PredictRequest) -> Route<'a> {
     if let Some(only) = traffic.only() {
         return Route::One(only);
     }
     let plan = &traffic.variant(traffic.main()).version.plan;
-    match Keys::of(plan, request) {
+    // What the main version refuses, it says why.
+    let Ok(given) = plan.given(request) else {
+        return Route::One(traffic.main());
+    };
+    let Values::Columns(columns) = given.values else {
+        return by_request_id(traffic, request);
+    };
+    match Keys::of(plan, &columns) {
         Ok(Some(keys)) => {
             // A graph of a fixed number of rows takes a call as one piece.
             let n_keys = match plan.fixed_rows {
                 Some(_) => 1,
                 None => keys.n_keys(),
             };
-            choose_each(traffic, &keys, n_keys)
+            let parts = choose_each(traffic, &keys, n_keys);
+            match &parts[..] {
+                [one] => Route::One(one.place),
+                _ => Route::Several(Shared {
+                    columns,
+                    layout: given.layout,
+                    parts,
+                }),
+            }
         }
-        Ok(None) => Route::One(traffic.choose(request.context.request_id.as_bytes())),
+        Ok(None) => by_request_id(traffic, request),
         // The main version refuses such a key, and says which.
         Err(_) => Route::One(traffic.main()),
     }
 }
 
-fn choose_each(traffic: &Traffic, keys: &Keys, n_keys: usize) -> Route {
+fn by_request_id(traffic: &Traffic, request: &PredictRequest) -> Route<'static> {
+    Route::One(traffic.choose(request.context.request_id.as_bytes()))
+}
+
+fn choose_each(traffic: &Traffic, keys: &Keys, n_keys: usize) -> Vec<Part> {
     let mut bytes = Vec::new();
     let mut choose = |row| {
         bytes.clear();
@@ -68,10 +101,7 @@ fn choose_each(traffic: &Traffic, keys: &Keys, n_keys: usize) -> Route {
             ),
         }
     }
-    match &parts[..] {
-        [one] => Route::One(one.place),
-        _ => Route::Several(parts),
-    }
+    parts
 }
 
 /// The entity keys of a request, as far as they choose a version.
@@ -83,11 +113,11 @@ struct Keys {
 
 impl Keys {
     /// `None` for a request that gives no entity.
-    fn of(plan: &ServingPlan, request: &PredictRequest) -> Result<Option<Self>, KeyError> {
+    fn of(plan: &ServingPlan, given: &RequestColumns) -> Result<Option<Self>, KeyError> {
         let mut names = Vec::new();
         let mut columns = Vec::new();
         for (name, key_type) in join_keys(plan) {
-            let mut given = request.columns.columns().iter();
+            let mut given = given.columns().iter();
             let given =
                 given.find(|column| column.name == name && column.place != ColumnPlace::Inputs);
             if let Some(column) = given {

@@ -9,7 +9,7 @@ use futures::future::join_all;
 
 use super::Traffic;
 use super::merge::merge;
-use super::route::Part;
+use super::route::{Part, Shared};
 use crate::audit::AuditRecord;
 use crate::error::Failure;
 use crate::models::Resolved;
@@ -18,16 +18,17 @@ use crate::predict::{Predictor, ServingPlan, close, served_by};
 use crate::shutdown::run_here;
 use crate::telemetry::metrics::CODE_OK;
 use crate::types::prediction::{Prediction, VariantRows};
-use crate::types::request::PredictRequest;
+use crate::types::request::{PredictRequest, RequestInputs};
 
 pub(super) async fn serve(
     predictor: &Predictor,
     mut record: AuditRecord<'_>,
     request: &PredictRequest,
     traffic: &Traffic,
-    parts: &[Part],
+    shared: &Shared<'_>,
 ) -> Result<Prediction, Error> {
     let start = Instant::now();
+    let parts = &shared.parts[..];
     let models: Vec<Resolved<ServingPlan>> = parts
         .iter()
         .map(|part| traffic.variant(part.place).resolved())
@@ -35,7 +36,7 @@ pub(super) async fn serve(
     // Stands if the caller goes away.
     record.served_by(served_by(&models[most_rows(parts)]));
     let calls = parts.iter().zip(&models).map(|(part, model)| {
-        let request = rows_of(request, part);
+        let request = rows_of(request, shared, part);
         let id = record.id();
         async move {
             let outcome = predictor.run(&request, model, id, None).await;
@@ -65,6 +66,7 @@ pub(super) async fn serve(
         }),
     };
     let outcome = outcome.map(|mut prediction| {
+        prediction.layout = shared.layout;
         prediction.timings.total = start.elapsed();
         prediction
     });
@@ -84,10 +86,11 @@ pub(super) async fn serve(
     outcome
 }
 
-fn rows_of(request: &PredictRequest, part: &Part) -> PredictRequest {
+fn rows_of(request: &PredictRequest, shared: &Shared<'_>, part: &Part) -> PredictRequest {
+    let columns = run_here(request.is_large(), || shared.columns.select(&part.rows));
     PredictRequest {
         model: request.model.clone(),
-        columns: run_here(request.is_large(), || request.columns.select(&part.rows)),
+        inputs: RequestInputs::Columns(columns),
         params: request.params.clone(),
         deadline: request.deadline,
         context: request.context.clone(),

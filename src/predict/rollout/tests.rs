@@ -1,5 +1,6 @@
 //! Splits against a naive oracle, and shadows that are slow, fail or are too many.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -11,7 +12,7 @@ use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
-use super::route::Part;
+use super::route::{Part, Shared};
 use super::*;
 use crate::audit::{self, AuditLog};
 use crate::error::Failure;
@@ -21,6 +22,7 @@ use crate::models::testing;
 use crate::models::{Binder, Candidate, ModelCatalog, ServedVersion};
 use crate::predict::config::{OnMissing, OnStale};
 use crate::predict::plan::{PlannedColumn, PlannedTensor, Slot, Source, Width};
+use crate::predict::scoring::Scorer;
 use crate::predict::{PlanBinder, ServingPlan};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::Metrics;
@@ -29,8 +31,9 @@ use crate::types::deadline::Deadline;
 use crate::types::dtype::DType;
 use crate::types::feature::{FeatureCell, FeatureRows, FeatureStatus};
 use crate::types::names::ModelVersion;
+use crate::types::prediction::Layout;
 use crate::types::request::{
-    Cells, ColumnPlace, RequestColumn, RequestColumns, RequestContext, Surface,
+    Cells, ColumnPlace, RequestColumn, RequestColumns, RequestContext, RequestInputs, Surface,
 };
 use crate::types::signature::{
     ColumnSpec, ColumnType, Graph, OutputKind, OutputSpec, Schema, Signature, TensorSpec,
@@ -121,6 +124,8 @@ fn plan(metrics: &Metrics, version: u64) -> ServingPlan {
         tensors: vec![tensor],
         slots: HashMap::from([("x".to_owned(), slot)]),
         outputs: vec!["y".into()],
+        graph_outputs: vec!["y".into()],
+        scoring: Scorer::new(&Signature::default(), &graph()),
         fixed_rows: None,
         metrics: metrics.model("m", ModelVersion(version)),
     }
@@ -219,7 +224,15 @@ impl Bench {
             .collect();
         parts.sort_by_key(|part| part.place);
         let record = self.predictor.audit().open(request).unwrap();
-        split::serve(&self.predictor, record, request, &traffic, &parts).await
+        let RequestInputs::Columns(columns) = &request.inputs else {
+            panic!("the request has no columns");
+        };
+        let shared = Shared {
+            columns: Cow::Borrowed(columns),
+            layout: Layout::Table,
+            parts,
+        };
+        split::serve(&self.predictor, record, request, &traffic, &shared).await
     }
 
     fn events(&self) -> Vec<Json> {
@@ -252,7 +265,7 @@ fn request(x: Vec<Cell>) -> PredictRequest {
     };
     PredictRequest {
         model: "m".parse().unwrap(),
-        columns: RequestColumns::new(vec![column], 1_000).unwrap(),
+        inputs: RequestInputs::Columns(RequestColumns::new(vec![column], 1_000).unwrap()),
         params: None,
         deadline: Deadline::after(Duration::from_secs(30)),
         context: RequestContext {
@@ -317,7 +330,8 @@ proptest! {
     fn every_row_of_a_route_is_there_once(n_rows in 1..200usize) {
         let bench = Bench::start(EVEN, vec![line(1.0), line(2.0), line(3.0)]);
         // Without entities the request id is the key, so that all rows fall to one version.
-        let route = route::route(&bench.traffic(), &request(vec![Cell::Int(1); n_rows]));
+        let request = request(vec![Cell::Int(1); n_rows]);
+        let route = route::route(&bench.traffic(), &request);
         prop_assert!(matches!(route, Route::One(_)), "{route:?}");
     }
 }
@@ -595,7 +609,7 @@ async fn feature_plan(service: &str, columns: &[&str]) -> ServingPlan {
         tags: &BTreeMap::from([("terrarium.features".to_owned(), service.to_owned())]),
         signature: &Signature {
             inputs: Some(Schema::Columns(columns.iter().map(column).collect())),
-            outputs: None,
+            ..Signature::default()
         },
         graph: &graph,
     });
@@ -620,7 +634,8 @@ async fn a_shadow_takes_over_the_features_that_were_read_where_it_wants_no_other
         cells: Cells::List(vec![Cell::Int(1001), Cell::Int(1002)]),
     };
     let mut request = request(Vec::from([Cell::Int(1)]));
-    request.columns = RequestColumns::new(vec![ids], 10).unwrap();
+    let entities = RequestColumns::new(vec![ids], 10).unwrap();
+    request.inputs = RequestInputs::Columns(entities.clone());
 
     let bench = Bench::start("shadow = 'challenger'", vec![line(1.0), line(2.0)]);
     let mut prediction = bench.predict(numbers(&[1.0])).await.unwrap();
@@ -632,7 +647,7 @@ async fn a_shadow_takes_over_the_features_that_were_read_where_it_wants_no_other
         vec![Arc::new(testing::version(1, all, model))],
     );
 
-    let call = some.fit(&request).unwrap();
+    let call = some.fit(&entities).unwrap();
     let taken = answered.features(&some, &call).unwrap();
     assert_eq!(taken.names[..], ["driver_hourly_stats:acc_rate"]);
     let acc_rate = names
@@ -648,7 +663,7 @@ async fn a_shadow_takes_over_the_features_that_were_read_where_it_wants_no_other
     // Another feature was not read.
     assert!(
         answered
-            .features(&other, &other.fit(&request).unwrap())
+            .features(&other, &other.fit(&entities).unwrap())
             .is_none()
     );
     // One that the request overrode for the answer, and does not override here, was not read either.
