@@ -19,3 +19,4 @@ mod recorded;
 mod service;
 mod stalled_redis;
 mod support;
+mod tensors;
