@@ -17,6 +17,7 @@
 //! http::predict            bytes -> PredictRequest, checked as far as that goes without the model
 //!   Predictor::predict     opens the audit record; closes it with the outcome, whatever that is
 //!     models.resolve       name, alias or version -> a loaded version; memory only
+//!     plan.given         what the protocol leaves to the signature is typed by it; most requests pass as they are
 //!     plan.fit             request columns -> places of the serving plan; the last look-up by name
 //!     features.online      entity keys -> feature values, statuses, event timestamps; one round trip
 //!     assemble             features and inputs -> tensors; pure

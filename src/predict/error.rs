@@ -85,6 +85,12 @@ pub enum Error {
         actual: usize,
     },
 
+    #[error("tensor `{name}` is of type {actual} where {wanted} is wanted")]
+    TensorType {
+        name: String,
+        wanted: DType,
+        actual: DType,
+    },
     #[error("tensor `{name}` has {actual} rows where the first one has {wanted}")]
     TensorRows {
         name: String,
@@ -180,6 +186,7 @@ impl Failure for Error {
             | Self::Null { .. }
             | Self::Length { .. }
             | Self::Ragged { .. }
+            | Self::TensorType { .. }
             | Self::TensorRows { .. } => ErrorClass::InvalidInput,
             Self::FeatureMissing { .. } | Self::FeatureStale { .. } => ErrorClass::Unprocessable,
             Self::OutputRows { .. } | Self::VersionsDisagree { .. } => ErrorClass::Internal,
@@ -199,7 +206,10 @@ impl Failure for Error {
             Self::EntityMissing { .. } => "entity_missing",
             Self::EntityKey { .. } => "entity_key_invalid",
             Self::FixedRows { .. } => "rows_fixed",
-            Self::Type { .. } | Self::NotAList { .. } | Self::Null { .. } => "value_type_wrong",
+            Self::Type { .. }
+            | Self::NotAList { .. }
+            | Self::Null { .. }
+            | Self::TensorType { .. } => "value_type_wrong",
             Self::Range { .. } => "value_out_of_range",
             Self::Length { .. } | Self::Ragged { .. } | Self::TensorRows { .. } => {
                 "value_length_wrong"
@@ -228,6 +238,7 @@ impl Failure for Error {
             Self::EntityKey { .. } => Some("send keys of the type that the entity has in Feast".to_owned()),
             Self::FixedRows { .. } => Some("the graph's first dimension is fixed; export it with a free one".to_owned()),
             Self::Type { wanted, .. } => Some(format!("send {}", describe(*wanted))),
+            Self::TensorType { wanted, .. } => Some(format!("send a tensor of type {wanted}")),
             Self::NotAList { .. } => Some("send one list for each row".to_owned()),
             Self::Range { wanted, .. } => Some(format!("send an integer within the range of {wanted}")),
             Self::Null { .. } => Some("send a value; only floating-point columns take null".to_owned()),

@@ -70,6 +70,13 @@ impl ServingPlan {
                     name: input.name.clone(),
                 });
             }
+            if tensor.tensor.dtype() != input.dtype {
+                return Err(Error::TensorType {
+                    name: input.name.clone(),
+                    wanted: input.dtype,
+                    actual: tensor.tensor.dtype(),
+                });
+            }
             tensors.push(tensor.tensor.clone());
         }
         if let Some(unknown) = given.iter().find(|named| self.is_unknown(&named.name)) {

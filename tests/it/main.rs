@@ -21,3 +21,4 @@ mod rollout;
 mod service;
 mod stalled_redis;
 mod support;
+mod tensors;

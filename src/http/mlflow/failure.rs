@@ -111,6 +111,7 @@ impl Refusal {
         }
     }
 
+    #[cfg(test)]
     pub(super) fn message(&self) -> &str {
         match self {
             Self::Mlflow { message, .. } | Self::Text { message, .. } => message,

@@ -48,13 +48,7 @@ fn plan(dtype: DType, row_shape: &[i64], columns: Vec<PlannedColumn>) -> Serving
         slots: HashMap::new(),
         outputs: Vec::new(),
         graph_outputs: Vec::new(),
-        scoring: Scorer::new(
-            &Signature::default(),
-            &Graph {
-                inputs: Vec::new(),
-                outputs: Vec::new(),
-            },
-        ),
+        scoring: Scorer::default(),
         fixed_rows: None,
         metrics: Metrics::new().model("m", ModelVersion(1)),
     }

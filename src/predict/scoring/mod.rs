@@ -14,6 +14,8 @@ mod nested;
 mod number;
 mod params;
 mod tensors;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 
@@ -32,16 +34,17 @@ use crate::types::scoring::{FrameSource, Payload, Scoring};
 use crate::types::signature::{Graph, ParamSpec, Schema, Signature};
 
 /// What a model's signature says to a scoring call.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Scorer {
     signature: Typing,
     params: Option<Vec<ParamSpec>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum Typing {
     Columns(ColumnSignature),
     Tensors(TensorSignature),
+    #[default]
     Inferred,
 }
 

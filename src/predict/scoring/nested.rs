@@ -39,10 +39,7 @@ impl<'a> Nested<'a> {
     fn of_list(items: Vec<&'a Cell>) -> Result<Self, String> {
         let mut shape = vec![items.len()];
         let mut level = items;
-        loop {
-            let Some(Cell::List(first)) = level.first() else {
-                break;
-            };
+        while let Some(Cell::List(first)) = level.first() {
             let width = first.len();
             let mut below = Vec::with_capacity(level.len() * width);
             for item in &level {
