@@ -10,6 +10,7 @@ mod bind;
 mod catalog;
 mod config;
 mod error;
+pub mod register;
 pub mod registry;
 mod warm_up;
 mod watcher;

@@ -124,6 +124,15 @@ impl Error {
             _ => None,
         }
     }
+
+    /// Whether the server has no such call: an older MLflow, for one that came later.
+    pub fn is_unknown_call(&self) -> bool {
+        match self {
+            Self::Refused { error_code, .. } => error_code == "ENDPOINT_NOT_FOUND",
+            Self::NotMlflow { reason, .. } => reason.starts_with("the answer is 404"),
+            _ => false,
+        }
+    }
 }
 
 impl Failure for Error {

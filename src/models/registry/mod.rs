@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use cache::Error as FilesError;
 pub use error::Error;
-pub(in crate::models) use mlflow::Rest;
+pub(in crate::models) use mlflow::{Rest, Upload};
 
 use crate::inference::confine;
 use crate::types::model_uri::ModelUri;
@@ -151,8 +151,20 @@ enum Absence {
 }
 
 impl Config {
-    /// The registry. Without a table, and without a directory `models`, MLFLOW_TRACKING_URI says which. Nothing is reached
-    /// out to yet. Errors: `Settings`.
+    /// What the settings come to: an address names a server, a database or a directory, and without a table, and without a
+    /// directory `models`, MLFLOW_TRACKING_URI says which. Errors: `Settings`.
+    pub fn resolved(&self, environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, Error> {
+        match self {
+            Self::Local(config) => match implied(config, environment) {
+                Some(implied) => by_address(&implied, environment),
+                None => Ok(self.clone()),
+            },
+            Self::Mlflow(config) => by_address(config, environment),
+            Self::Mlruns(_) | Self::MlflowSqlite(_) => Ok(self.clone()),
+        }
+    }
+
+    /// The registry. Nothing is reached out to yet. Errors: `Settings`.
     pub fn connect(
         &self,
         environment: &dyn Fn(&str) -> Option<String>,
@@ -168,7 +180,7 @@ impl Config {
         self.open(environment, Absence::Empty)
     }
 
-    /// How often to ask for changes; `None` for never.
+    /// How often to ask for changes; `None` for never. Ask what is `resolved`.
     pub fn poll(&self) -> Option<Duration> {
         let poll = match self {
             Self::Local(config) => config.poll,
@@ -179,7 +191,7 @@ impl Config {
         (!poll.is_zero()).then_some(poll)
     }
 
-    /// Where files that were fetched are kept, for registries that fetch any.
+    /// Where files that were fetched are kept, for registries that fetch any. Ask what is `resolved`.
     pub fn cache_dir(&self) -> Option<&Path> {
         match self {
             Self::Mlflow(config) => Some(&config.cache),
@@ -192,21 +204,19 @@ impl Config {
         environment: &dyn Fn(&str) -> Option<String>,
         absence: Absence,
     ) -> Result<Arc<dyn ModelRegistry>, Error> {
-        match self {
-            Self::Local(config) => match implied(config, environment) {
-                Some(implied) => by_address(&implied, environment),
-                None => Ok(Arc::new(match absence {
-                    Absence::Mistake => local::LocalRegistry::connect(config),
-                    Absence::Empty => local::LocalRegistry::connect_optional(config),
-                })),
-            },
-            Self::Mlflow(config) => by_address(config, environment),
-            Self::Mlruns(config) => Ok(Arc::new(mlruns::Mlruns::connect(config))),
-            Self::MlflowSqlite(config) => {
-                let registry = mlflow_sqlite::MlflowSqlite::connect(config, environment);
-                Ok(Arc::new(registry))
+        Ok(match self.resolved(environment)? {
+            Self::Local(config) => Arc::new(match absence {
+                Absence::Mistake => local::LocalRegistry::connect(&config),
+                Absence::Empty => local::LocalRegistry::connect_optional(&config),
+            }),
+            Self::Mlflow(config) => {
+                Arc::new(mlflow::MlflowRegistry::connect(&config, environment)?)
             }
-        }
+            Self::Mlruns(config) => Arc::new(mlruns::Mlruns::connect(&config)),
+            Self::MlflowSqlite(config) => {
+                Arc::new(mlflow_sqlite::MlflowSqlite::connect(&config, environment))
+            }
+        })
     }
 
     /// The client of the MLflow server, for what changes a registry. Nothing is reached out to yet.
@@ -239,29 +249,24 @@ fn implied(
 fn by_address(
     config: &mlflow::Config,
     environment: &dyn Fn(&str) -> Option<String>,
-) -> Result<Arc<dyn ModelRegistry>, Error> {
+) -> Result<Config, Error> {
     let address = config.address(environment)?;
     if address.starts_with("http://") || address.starts_with("https://") {
-        let registry = mlflow::MlflowRegistry::connect(config, environment)?;
-        return Ok(Arc::new(registry));
+        return Ok(Config::Mlflow(config.clone()));
     }
     if let Some(path) = address.strip_prefix("sqlite:///") {
-        let config = mlflow_sqlite::Config {
+        return Ok(Config::MlflowSqlite(mlflow_sqlite::Config {
             path: PathBuf::from(path),
+            poll: config.poll,
             ..mlflow_sqlite::Config::default()
-        };
-        let registry = mlflow_sqlite::MlflowSqlite::connect(&config, environment);
-        return Ok(Arc::new(registry));
+        }));
     }
     match mlflow::local_path(&address) {
         // `databricks` is no directory's name to MLflow.
-        Some(path) if !address.starts_with("databricks") => {
-            let config = mlruns::Config {
-                path,
-                ..mlruns::Config::default()
-            };
-            Ok(Arc::new(mlruns::Mlruns::connect(&config)))
-        }
+        Some(path) if !address.starts_with("databricks") => Ok(Config::Mlruns(mlruns::Config {
+            path,
+            poll: config.poll,
+        })),
         // The rest of the address may hold a password.
         _ => Err(Error::Settings {
             option: "registry.mlflow.uri",

@@ -28,7 +28,7 @@ pub(super) use self::artifacts::local_path;
 use self::artifacts::{Places, Stores};
 pub(super) use self::config::Config;
 use self::listing::{Known, Versions};
-pub(in crate::models) use self::rest::Rest;
+pub(in crate::models) use self::rest::{Rest, Upload};
 use super::cache::{Cache, Entry, Limits};
 use super::{Error, Listing, ModelRegistry, named_directory};
 use crate::types::model_uri::ModelUri;

@@ -12,7 +12,6 @@ mod retry;
 mod tests;
 mod upload;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +21,7 @@ use serde::de::DeserializeOwned;
 
 pub(in crate::models) use self::download::Download;
 pub(in crate::models::registry) use self::retry::Patience;
+pub(in crate::models) use self::upload::{Sent, Upload};
 use super::access::Access;
 use crate::models::registry::Error;
 
@@ -108,7 +108,7 @@ impl Rest {
 
     /// A server beside this one, as `mlflow-artifacts://host:port/...` names it. It meets the credentials only if it has the
     /// same host: whoever registers a model may choose the name.
-    pub(in crate::models::registry) fn at(&self, authority: &str) -> Result<Self, Error> {
+    pub(in crate::models) fn at(&self, authority: &str) -> Result<Self, Error> {
         let Shared {
             base,
             access,
@@ -167,9 +167,14 @@ impl Rest {
         self.call(Method::DELETE, path, &[], Some(body)).await
     }
 
-    /// Uploads a file's bytes, without holding them in memory.
-    pub(in crate::models) async fn put_file(&self, path: &str, file: &Path) -> Result<(), Error> {
-        upload::put_file(self, path, file).await
+    /// Uploads a file's bytes, without holding them in memory, or a text.
+    pub(in crate::models) async fn put(
+        &self,
+        path: &str,
+        upload: Upload<'_>,
+        sent: &Sent,
+    ) -> Result<(), Error> {
+        upload::put(self, path, upload, sent).await
     }
 
     /// The bytes at `path` from offset `from` on.

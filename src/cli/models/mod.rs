@@ -1,0 +1,149 @@
+//! `terrarium models`: what is registered, whether it would go live, and registering more.
+
+mod alias;
+mod check;
+mod list;
+mod register;
+mod show;
+
+use std::sync::Arc;
+
+use super::Failed;
+use super::output::Output;
+use crate::app;
+use crate::config::{Config, Environment};
+use crate::http::models::LoadFailure;
+use crate::models::registry::ModelRegistry;
+use crate::models::{self, ModelCatalog};
+use crate::predict::{Models, PlanBinder};
+use crate::telemetry::metrics::Metrics;
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// List the registered models and what is served of them
+    List(list::Args),
+    /// Show one model: versions, serving plan, outputs
+    Show {
+        /// `name`, `name@alias` or `name:version`
+        model: String,
+    },
+    /// Load models as the server would and say what keeps them from going live; exit code 1 if something does
+    Check {
+        /// `name`, `name@alias` or `name:version` [default: everything that would be served]
+        models: Vec<String>,
+    },
+    /// Register an ONNX file or a model directory as a new version, once it was tried
+    Register(Box<register::Args>),
+    /// Set and delete aliases
+    #[command(subcommand)]
+    Alias(alias::Command),
+}
+
+pub(super) async fn run(
+    command: Command,
+    config: Config,
+    environment: Environment,
+    output: Output,
+) -> Result<(), Failed> {
+    match command {
+        Command::List(args) if args.registry => list::registry(&config, &environment, output).await,
+        Command::List(_) => {
+            let bench = Bench::open(&config, &environment).await?;
+            list::served(&bench.load_all(&config, &environment).await?, output)
+        }
+        Command::Show { model } => {
+            let bench = Bench::open(&config, &environment).await?;
+            show::show(
+                &bench.load_all(&config, &environment).await?,
+                &model,
+                output,
+            )
+        }
+        Command::Check { models } => {
+            let bench = Bench::open(&config, &environment).await?;
+            check::check(&bench, &config, &environment, &models, output).await
+        }
+        Command::Register(args) => register::run(*args, &config, &environment, output).await,
+        Command::Alias(command) => alias::run(command, &config, &environment, output).await,
+    }
+}
+
+/// What models are loaded with, without a server.
+struct Bench {
+    runtime: crate::inference::Runtime,
+    binder: PlanBinder,
+    /// Whether there is a feature repository.
+    has_features: bool,
+}
+
+impl Bench {
+    async fn open(config: &Config, environment: &Environment) -> Result<Self, Failed> {
+        // Plans are compiled from the registry alone; the online store need not be there.
+        let features = app::open_feature_repo(&config.features, environment);
+        let features = features
+            .await
+            .map_err(|error| Failed::Start(format!("{error:#}")))?;
+        let runtime = app::open_runtime(config, environment)
+            .map_err(|error| Failed::Start(format!("{error:#}")))?;
+        let has_features = features.is_some();
+        let binder = PlanBinder::new(features, config.models.clone(), Arc::new(Metrics::new()));
+        Ok(Self {
+            runtime,
+            binder,
+            has_features,
+        })
+    }
+
+    async fn load_all(&self, config: &Config, environment: &Environment) -> Result<Models, Failed> {
+        let catalog = ModelCatalog::loading();
+        let registry = read_registry(config, environment)?;
+        models::load_into(
+            &catalog,
+            &*registry,
+            &self.runtime,
+            &self.binder,
+            &config.serving,
+        )
+        .await
+        .map_err(|error| Failed::start(&error))?;
+        Ok(catalog)
+    }
+}
+
+/// A load failure on one line.
+fn problem(error: &LoadFailure) -> String {
+    match &error.hint {
+        Some(hint) => format!("{} ({hint})", error.message),
+        None => error.message.clone(),
+    }
+}
+
+/// The registry that is read: the configured one.
+fn read_registry(
+    config: &Config,
+    environment: &Environment,
+) -> Result<Arc<dyn ModelRegistry>, Failed> {
+    app::open_registry(config, environment).map_err(|error| Failed::Start(format!("{error:#}")))
+}
+
+/// The registry that is written to: the server at an address, else the configured one.
+fn registry(
+    address: Option<&str>,
+    config: &Config,
+    environment: &Environment,
+) -> Result<models::register::Registry, Failed> {
+    let variable = |name: &str| environment.get(name).map(str::to_owned);
+    let registry = match address {
+        Some(address) => models::register::Registry::at(address, &variable),
+        None => models::register::Registry::open(&config.registry, &variable),
+    };
+    registry.map_err(|error| Failed::start(&error))
+}
+
+/// Exit code 2 for a command that could not be meant.
+fn failed(error: &models::register::Error) -> Failed {
+    match error.is_usage() {
+        true => Failed::start(error),
+        false => Failed::command(error),
+    }
+}
