@@ -253,23 +253,27 @@ impl Arriving {
         Ok(self)
     }
 
-    /// Moves the whole file to the place that its content has. A file that lies there may be damaged, and so gives way.
+    /// Moves the whole file to the place that its content has, unless the same lies there already.
     fn keep(self, root: &Path, path: String) -> Result<KeptFile, Damage> {
-        let sha256 = hex(self.context.finish().as_ref());
-        self.file.sync_all().map_err(Damage::unwritable)?;
-        let place = place_of(root, &sha256);
-        if let Some(parent) = place.parent() {
-            fs_err::create_dir_all(parent).map_err(Damage::unwritable)?;
+        let kept = KeptFile {
+            path,
+            size: self.n_bytes,
+            sha256: hex(self.context.finish().as_ref()),
+        };
+        let place = place_of(root, &kept.sha256);
+        if kept.is_intact(&place) {
+            remove(&self.path)?;
+        } else {
+            self.file.sync_all().map_err(Damage::unwritable)?;
+            if let Some(parent) = place.parent() {
+                fs_err::create_dir_all(parent).map_err(Damage::unwritable)?;
+            }
+            fs_err::rename(&self.path, place).map_err(Damage::unwritable)?;
         }
-        fs_err::rename(&self.path, place).map_err(Damage::unwritable)?;
         if let Some(path) = &self.etag_path {
             remove(path)?;
         }
-        Ok(KeptFile {
-            path,
-            size: self.n_bytes,
-            sha256,
-        })
+        Ok(kept)
     }
 }
 

@@ -228,10 +228,9 @@ impl Cache {
         let announced: u64 = listed.iter().filter_map(|file| file.size).sum();
         let spare = self.limits.max_size.as_bytes().saturating_sub(announced);
         let files = listed.into_iter().map(|file| async move {
-            if let Some(kept) = known.get(&file.path) {
-                if file.size.is_none_or(|size| size == kept.size) {
-                    return Ok(kept.clone());
-                }
+            let is_as_long = |kept: &&KeptFile| file.size.is_none_or(|size| size == kept.size);
+            if let Some(kept) = known.get(&file.path).filter(is_as_long) {
+                return Ok(kept.clone());
             }
             let wanted = Wanted {
                 path: &file.path,

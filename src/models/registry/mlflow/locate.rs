@@ -78,10 +78,11 @@ pub(super) async fn version(
     let uri = download_uri(rest, model, version).await?;
     let mut place = place(rest, &uri).await?;
     place.holder.version = Some((model.to_owned(), version));
-    if let Ok(ModelUri::Logged { model_id, path }) = known.source.parse() {
-        if path.is_empty() {
+    match known.source.parse() {
+        Ok(ModelUri::Logged { model_id, path }) if path.is_empty() => {
             place.holder.model_id = Some(model_id);
         }
+        _ => {}
     }
     Ok(place)
 }

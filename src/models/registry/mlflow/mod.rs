@@ -14,6 +14,8 @@ mod listing;
 mod locate;
 mod rest;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::path::PathBuf;
@@ -23,8 +25,7 @@ use async_trait::async_trait;
 
 use self::access::Access;
 use self::artifacts::Places;
-pub(in crate::models) use self::artifacts::local_path;
-pub(in crate::models) use self::artifacts::{Stores, as_object_url};
+pub(in crate::models) use self::artifacts::{Stores, as_object_url, local_path};
 pub(super) use self::config::Config;
 use self::listing::{Known, Versions};
 pub(in crate::models) use self::rest::{Rest, Upload};
@@ -146,10 +147,9 @@ impl ModelRegistry for MlflowRegistry {
                 .get(model, version)
                 .map(|known| known.identity.clone()),
         };
-        if listed.is_none() || identity.is_some() {
-            if let Some(files) = self.cache.find(&entry, identity.as_deref()).await? {
-                return Ok(files);
-            }
+        let may_be_here = listed.is_none() || identity.is_some();
+        if may_be_here && let Some(files) = self.cache.find(&entry, identity.as_deref()).await? {
+            return Ok(files);
         }
         let known = self.known(model, version).await?;
         if !known.is_ready() {

@@ -207,8 +207,8 @@ fn directory(root: &Path, model: &str, version: ModelVersion) -> Result<PathBuf,
     if meta.is_deleted() {
         return Err(unknown());
     }
-    if let serde_yaml_ng::Value::String(status) = &meta.status {
-        if status != "READY" {
+    match &meta.status {
+        serde_yaml_ng::Value::String(status) if status != "READY" => {
             return Err(Error::NotReady {
                 model: model.to_owned(),
                 version,
@@ -216,6 +216,7 @@ fn directory(root: &Path, model: &str, version: ModelVersion) -> Result<PathBuf,
                 message: meta.status_message.unwrap_or_default(),
             });
         }
+        _ => {}
     }
     let locations = [&meta.storage_location, &meta.source];
     let locations: Vec<&str> = locations

@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use serde::Deserialize;
 
 use crate::models::registry::Error;
-use crate::models::registry::cache::{Opened, Pieces, RemoteFile, Source, check_path, too_many};
+use crate::models::registry::cache::{
+    self, Opened, Pieces, RemoteFile, Source, check_path, too_many,
+};
 use crate::models::registry::mlflow::rest::{Download, Rest};
 
 const ROUTE: &str = "api/2.0/mlflow-artifacts/artifacts";
@@ -64,9 +66,12 @@ impl Source for Proxy {
                     above => format!("{above}/{}", entry.path),
                 };
                 check_path(&self.place(), &path)?;
-                if entry.is_dir && depth < MAX_DEPTH {
+                if entry.is_dir && depth >= MAX_DEPTH {
+                    return Err(too_deep(&self.place(), path));
+                }
+                if entry.is_dir {
                     directories.push((path, depth + 1));
-                } else if !entry.is_dir {
+                } else {
                     files.push(RemoteFile {
                         path,
                         size: entry.file_size,
@@ -85,6 +90,15 @@ impl Source for Proxy {
         let download = self.server.download(&path, &[], from).await?;
         Ok(opened(download))
     }
+}
+
+fn too_deep(place: &str, path: String) -> Error {
+    let error = cache::Error::Refused {
+        place: place.to_owned(),
+        path,
+        reason: "directories are nested too deeply",
+    };
+    error.into()
 }
 
 pub(super) fn opened(download: Download) -> Opened {

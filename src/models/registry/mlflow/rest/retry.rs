@@ -40,7 +40,7 @@ impl Default for Patience {
 
 impl Patience {
     /// Before the attempt after `n_failed` others.
-    fn pause(&self, n_failed: u32, asked_for: Option<Duration>) -> Duration {
+    pub(super) fn pause(&self, n_failed: u32, asked_for: Option<Duration>) -> Duration {
         let doubled = self
             .first_pause
             .saturating_mul(1 << n_failed.saturating_sub(1).min(10));
