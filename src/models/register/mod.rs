@@ -39,7 +39,7 @@ pub use mlmodel::Identity;
 pub use package::{File, Package, SignatureFrom};
 pub use source::{Opened, Source};
 
-use super::registry::{self, Writable};
+use super::registry;
 use crate::types::names::ModelVersion;
 
 /// The tag that holds the fingerprint of a version's content.
@@ -167,13 +167,20 @@ impl Registry {
         config: &registry::Config,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Error> {
-        let writable = config.writable(environment);
-        match writable.map_err(Error::step("opening the registry"))? {
-            Writable::Directory(path) => Ok(Self(Kind::Local(path))),
-            Writable::Server { rest, stores } => {
+        let reach = Error::step("opening the registry");
+        match config.resolved(environment).map_err(&reach)? {
+            registry::Config::Local(config) => Ok(Self(Kind::Local(config.path))),
+            config @ registry::Config::Mlflow(_) => {
+                let rest = config.rest(environment).map_err(reach)?;
+                let stores = registry::Stores::read(environment);
                 Ok(Self(Kind::Mlflow(mlflow::Server::new(rest, stores))))
             }
-            Writable::Not { location } => Err(Error::ReadOnly { location }),
+            config @ (registry::Config::Mlruns(_) | registry::Config::MlflowSqlite(_)) => {
+                let registry = config.connect(environment).map_err(reach)?;
+                Err(Error::ReadOnly {
+                    location: registry.location(),
+                })
+            }
         }
     }
 

@@ -151,8 +151,28 @@ enum Absence {
 }
 
 impl Config {
-    /// The registry. Without a table, and without a directory `models`, MLFLOW_TRACKING_URI says which. Nothing is reached
-    /// out to yet. Errors: `Settings`.
+    /// The registry at an address that MLflow's client would take.
+    pub fn at(address: &str) -> Self {
+        Self::Mlflow(mlflow::Config {
+            uri: Some(address.to_owned()),
+            ..mlflow::Config::default()
+        })
+    }
+
+    /// What the settings come to: an address names a server, a database or a directory, and without a table, and without a
+    /// directory `models`, MLFLOW_TRACKING_URI says which. Errors: `Settings`.
+    pub fn resolved(&self, environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, Error> {
+        match self {
+            Self::Local(config) => match implied(config, environment) {
+                Some(implied) => by_address(&implied, environment),
+                None => Ok(self.clone()),
+            },
+            Self::Mlflow(config) => by_address(config, environment),
+            Self::Mlruns(_) | Self::MlflowSqlite(_) => Ok(self.clone()),
+        }
+    }
+
+    /// The registry. Nothing is reached out to yet. Errors: `Settings`.
     pub fn connect(
         &self,
         environment: &dyn Fn(&str) -> Option<String>,
@@ -168,7 +188,7 @@ impl Config {
         self.open(environment, Absence::Empty)
     }
 
-    /// How often to ask for changes; `None` for never.
+    /// How often to ask for changes; `None` for never. Ask what is `resolved`.
     pub fn poll(&self) -> Option<Duration> {
         let poll = match self {
             Self::Local(config) => config.poll,
@@ -179,7 +199,7 @@ impl Config {
         (!poll.is_zero()).then_some(poll)
     }
 
-    /// Where files that were fetched are kept, for registries that fetch any.
+    /// Where files that were fetched are kept, for registries that fetch any. Ask what is `resolved`.
     pub fn cache_dir(&self) -> Option<&Path> {
         match self {
             Self::Mlflow(config) => Some(&config.cache),
@@ -192,75 +212,34 @@ impl Config {
         environment: &dyn Fn(&str) -> Option<String>,
         absence: Absence,
     ) -> Result<Arc<dyn ModelRegistry>, Error> {
-        match self {
-            Self::Local(config) => match implied(config, environment) {
-                Some(implied) => by_address(&implied, environment),
-                None => Ok(Arc::new(match absence {
-                    Absence::Mistake => local::LocalRegistry::connect(config),
-                    Absence::Empty => local::LocalRegistry::connect_optional(config),
-                })),
-            },
-            Self::Mlflow(config) => by_address(config, environment),
-            Self::Mlruns(config) => Ok(Arc::new(mlruns::Mlruns::connect(config))),
-            Self::MlflowSqlite(config) => {
-                let registry = mlflow_sqlite::MlflowSqlite::connect(config, environment);
-                Ok(Arc::new(registry))
+        Ok(match self.resolved(environment)? {
+            Self::Local(config) => Arc::new(match absence {
+                Absence::Mistake => local::LocalRegistry::connect(&config),
+                Absence::Empty => local::LocalRegistry::connect_optional(&config),
+            }),
+            Self::Mlflow(config) => {
+                Arc::new(mlflow::MlflowRegistry::connect(&config, environment)?)
             }
-        }
-    }
-
-    /// The registry at an address that MLflow's client would take.
-    pub fn at(address: &str) -> Self {
-        Self::Mlflow(mlflow::Config {
-            uri: Some(address.to_owned()),
-            ..mlflow::Config::default()
+            Self::Mlruns(config) => Arc::new(mlruns::Mlruns::connect(&config)),
+            Self::MlflowSqlite(config) => {
+                Arc::new(mlflow_sqlite::MlflowSqlite::connect(&config, environment))
+            }
         })
     }
 
-    /// How the registry that `connect` reads is written. Nothing is reached out to yet.
-    pub(in crate::models) fn writable(
+    /// The client of the MLflow server, for what changes a registry. Nothing is reached out to yet.
+    pub(in crate::models) fn rest(
         &self,
         environment: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Writable, Error> {
-        let server = match self {
-            Self::Local(config) => match implied(config, environment) {
-                Some(implied) => implied,
-                None => return Ok(Writable::Directory(config.path.clone())),
-            },
-            Self::Mlflow(config) => config.clone(),
-            Self::Mlruns(_) | Self::MlflowSqlite(_) => {
-                let location = self.connect(environment)?.location();
-                return Ok(Writable::Not { location });
+    ) -> Result<Rest, Error> {
+        match self {
+            Self::Mlflow(config) => mlflow::open(config, environment),
+            // What is not configured may still be in the environment.
+            Self::Local(_) | Self::Mlruns(_) | Self::MlflowSqlite(_) => {
+                mlflow::open(&mlflow::Config::default(), environment)
             }
-        };
-        if is_server(&server.address(environment)?) {
-            let rest = mlflow::open(&server, environment)?;
-            return Ok(Writable::Server {
-                rest,
-                stores: Stores::read(environment),
-            });
         }
-        let location = by_address(&server, environment)?.location();
-        Ok(Writable::Not { location })
     }
-}
-
-/// How a registry is written.
-pub(in crate::models) enum Writable {
-    /// A directory of models.
-    Directory(PathBuf),
-    Server {
-        rest: Rest,
-        stores: Stores,
-    },
-    /// Only MLflow itself writes it.
-    Not {
-        location: String,
-    },
-}
-
-fn is_server(address: &str) -> bool {
-    address.starts_with("http://") || address.starts_with("https://")
 }
 
 /// The registry that MLflow's variables name, where nothing was configured and the default directory is not there.
@@ -278,29 +257,24 @@ fn implied(
 fn by_address(
     config: &mlflow::Config,
     environment: &dyn Fn(&str) -> Option<String>,
-) -> Result<Arc<dyn ModelRegistry>, Error> {
+) -> Result<Config, Error> {
     let address = config.address(environment)?;
-    if is_server(&address) {
-        let registry = mlflow::MlflowRegistry::connect(config, environment)?;
-        return Ok(Arc::new(registry));
+    if address.starts_with("http://") || address.starts_with("https://") {
+        return Ok(Config::Mlflow(config.clone()));
     }
     if let Some(path) = address.strip_prefix("sqlite:///") {
-        let config = mlflow_sqlite::Config {
+        return Ok(Config::MlflowSqlite(mlflow_sqlite::Config {
             path: PathBuf::from(path),
+            poll: config.poll,
             ..mlflow_sqlite::Config::default()
-        };
-        let registry = mlflow_sqlite::MlflowSqlite::connect(&config, environment);
-        return Ok(Arc::new(registry));
+        }));
     }
     match mlflow::local_path(&address) {
         // `databricks` is no directory's name to MLflow.
-        Some(path) if !address.starts_with("databricks") => {
-            let config = mlruns::Config {
-                path,
-                ..mlruns::Config::default()
-            };
-            Ok(Arc::new(mlruns::Mlruns::connect(&config)))
-        }
+        Some(path) if !address.starts_with("databricks") => Ok(Config::Mlruns(mlruns::Config {
+            path,
+            poll: config.poll,
+        })),
         // The rest of the address may hold a password.
         _ => Err(Error::Settings {
             option: "registry.mlflow.uri",

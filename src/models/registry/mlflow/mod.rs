@@ -25,8 +25,7 @@ use async_trait::async_trait;
 
 use self::access::Access;
 use self::artifacts::Places;
-pub(in crate::models) use self::artifacts::local_path;
-pub(in crate::models) use self::artifacts::{Stores, as_object_url};
+pub(in crate::models) use self::artifacts::{Stores, as_object_url, local_path};
 pub(super) use self::config::Config;
 use self::listing::{Known, Versions};
 pub(in crate::models) use self::rest::{Rest, Upload};

@@ -161,7 +161,7 @@ async fn answer(
             body,
         });
         let is_meant = |(part, _): &(&str, Fault)| target.contains(part);
-        let fault = match content.faults.iter().position(|fault| is_meant(fault)) {
+        let fault = match content.faults.iter().position(is_meant) {
             Some(i) => content.faults.remove(i).unwrap().1,
             None => Fault::None,
         };

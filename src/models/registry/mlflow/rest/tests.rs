@@ -1,5 +1,7 @@
 //! Calls as they go over the wire, and what becomes of answers that are none.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use serde_json::{Value, json};
 
 use super::super::testing::{Fault, TestServer, patience};
@@ -285,11 +287,14 @@ async fn files_go_up_as_they_are() {
     let path = "api/2.0/mlflow-artifacts/artifacts/1/a b/100%/model.onnx";
     server.text(&format!("PUT /{path}"), 200, "text/plain", "");
     server.fault("artifacts", status(503, ""));
-    let sent: Sent = std::sync::Arc::new(|_| {});
-    client(&server.uri, &[])
-        .put(path, Upload::File(&file), &sent)
-        .await
-        .unwrap();
+    let told = Arc::new(AtomicU64::new(0));
+    let sent: Sent = {
+        let told = Arc::clone(&told);
+        Arc::new(move |n_bytes| told.store(n_bytes, Ordering::Relaxed))
+    };
+    let rest = client(&server.uri, &[]);
+    rest.put(path, Upload::File(&file), &sent).await.unwrap();
+    assert_eq!(told.load(Ordering::Relaxed), 600_000);
     let asked = server.asked();
     assert_eq!(asked.len(), 2);
     assert_eq!(asked[1].headers["content-length"], "600000");
