@@ -160,7 +160,8 @@ impl Error {
             | Self::OutputRows { .. }
             | Self::VersionsDisagree { .. }
             | Self::Scoring(_)
-            | Self::TensorRows { .. } => {}
+            | Self::TensorRows { .. }
+            | Self::TensorType { .. } => {}
         }
         self
     }

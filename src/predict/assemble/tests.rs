@@ -16,7 +16,6 @@ use crate::types::dtype::DType;
 use crate::types::feature::FeatureCell;
 use crate::types::names::ModelVersion;
 use crate::types::request::Cells;
-use crate::types::signature::{Graph, Signature};
 use crate::types::timestamp::Timestamp;
 use crate::types::value::List;
 
