@@ -272,7 +272,7 @@ async fn a_version_that_does_not_load_never_goes_live() {
     );
     assert_eq!(status.behind.len(), 1);
     let wanted = &status.version(ModelVersion(2)).unwrap().state;
-    assert!(matches!(wanted, VersionState::Failed(error) if error.code() == "model_files_unreadable"));
+    assert!(matches!(wanted, VersionState::Failed(error) if error.code() == "artifact_unreadable"));
     let readiness = catalog.readiness();
     assert!(readiness.failed.is_empty() && readiness.is_ready(crate::models::Ready::All));
     assert!(readiness.behind[0].contains("served by version 1, not yet by version 2"));
