@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use futures::future::FutureExt;
 
+use super::Watcher;
 use super::places::{Chosen, Places};
 use super::saved::{self, SavedModel, SavedSet};
 use super::slots::Slot;
 use super::wish::Wish;
-use super::{Event, Watcher};
+use super::work::Event;
 use crate::models::bind::Binder;
 use crate::models::catalog::{ModelStatus, Snapshot, VersionState, VersionStatus};
 use crate::shutdown::run_blocking;

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::tests::{CountInputs, Models, Told, resolve, resolved};
 use super::*;
 use crate::inference::test_models::{self, fixture};
-use crate::models::registry::{ModelRegistry, RegisteredModel};
+use crate::models::registry::{self, ModelRegistry, RegisteredModel};
 use crate::models::{Choice, Config, Policy, VersionState};
 use crate::types::deadline::Deadline;
 use crate::types::names::ModelVersion;

@@ -8,8 +8,10 @@ use super::*;
 use crate::error::ErrorClass;
 use crate::inference::test_models::{self, FLOAT, fixture};
 use crate::models::catalog::Snapshot;
-use crate::models::registry::ModelRegistry;
-use crate::models::{BindError, Candidate, Config, Ready, Resolved, VersionState, Versions};
+use crate::models::registry::{self, ModelRegistry};
+use crate::models::{
+    BindError, Candidate, Config, Ready, Resolved, ServedVersion, VersionState, Versions,
+};
 use crate::types::deadline::Deadline;
 use crate::types::names::ModelVersion;
 
