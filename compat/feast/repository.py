@@ -88,12 +88,14 @@ def objects():
     return made
 
 
-def write_sources(directory):
+def write_sources(directory, store):
     directory.mkdir(parents=True, exist_ok=True)
     for name, case in CASES_BY_VIEW.items():
         if case.arrow is None:
             continue
         values = [*case.values, None] if case.null_row else case.values
+        if store == "postgres":  # Feast puts text into a column that holds no NUL
+            values = [value.replace("\0", "") if isinstance(value, str) else value for value in values]
         write(directory / name, {"item_id": ids(values), "value": pa.array(values, case.arrow)})
     for name, (key, arrow, keys, *_) in KEYS_BY_VIEW.items():
         write(directory / name, {key: pa.array(keys, arrow), "n": pa.array(range(10, 10 + len(keys)), pa.int64())})
@@ -143,7 +145,7 @@ class Deployment:
     def apply(self):
         """Makes it with the real Feast."""
         self.write_settings()
-        write_sources(self.repo / "data")
+        write_sources(self.repo / "data", self.store)
         self.feast().apply(objects())
         return self
 
