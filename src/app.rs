@@ -25,6 +25,7 @@ use crate::models::{self, ModelCatalog};
 use crate::predict::{Models, PlanBinder, Predictor};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::Metrics;
+use crate::workers::{self, Workers};
 
 /// Everything that runs.
 pub struct App {
@@ -65,7 +66,7 @@ impl App {
             }
         }
         let changes = app.api.features.as_ref().map(|store| store.subscribe());
-        app.spawn_server(listener);
+        app.spawn_server(listener)?;
         tracing::info!("listening on http://{address} (Swagger UI at http://{address}/docs)");
         if let Some((listener, address)) = grpc {
             app.spawn_grpc(listener);
@@ -96,10 +97,15 @@ impl App {
         }
     }
 
-    fn spawn_server(&self, listener: TcpListener) {
+    fn spawn_server(&self, listener: TcpListener) -> Result<()> {
+        let config = &self.api.config;
+        let n_workers = config.workers.unwrap_or_else(workers::default_count);
+        let workers = Workers::start(n_workers, config.busy_poll)
+            .with_context(|| format!("cannot start {n_workers} threads (`http.workers`)"))?;
         let router = http::router(Arc::clone(&self.api));
-        let server = http::serve(listener, router, self.shutdown.clone());
+        let server = http::serve(listener, workers, router, self.shutdown.clone());
         self.shutdown.spawn("http", server);
+        Ok(())
     }
 
     fn spawn_grpc(&self, listener: TcpListener) {

@@ -33,7 +33,7 @@
 //! | 4 surfaces | `http` `grpc` | 3; of 2 only the public face; 1 |
 //! | 3 use cases | `predict` | 2, never a backend file; 1 |
 //! | 2 capabilities | `features` `models` `inference` `audit` | 1; sideways only `models` on `inference` |
-//! | 1 foundation | `types` `error` `telemetry` `shutdown` | each other, without cycles |
+//! | 1 foundation | `types` `error` `telemetry` `shutdown` `workers` | each other, without cycles |
 //!
 //! `tests/it/architecture.rs` holds the code to this; `docs/architecture.md` says what each module leaves out.
 
@@ -51,3 +51,4 @@ pub mod predict;
 pub mod shutdown;
 pub mod telemetry;
 pub mod types;
+pub mod workers;

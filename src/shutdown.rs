@@ -3,21 +3,28 @@
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::runtime::RuntimeFlavor;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::Instrument;
 
 /// Hands out the stop token and keeps track of everything that was spawned. Clones share both.
+///
+/// Tasks run on the runtime that it was made on, the shared one, wherever they are spawned from.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
     token: CancellationToken,
     tasks: TaskTracker,
+    /// Absent if it was made outside of a runtime; then tasks run where they are spawned.
+    runtime: Option<Handle>,
 }
 
 impl Shutdown {
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            runtime: Handle::try_current().ok(),
+            ..Self::default()
+        }
     }
 
     /// Tells everybody to stop.
@@ -39,8 +46,23 @@ impl Shutdown {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.tasks
-            .spawn(future.instrument(tracing::debug_span!("task", name)));
+        let future = future.instrument(tracing::debug_span!("task", name));
+        match &self.runtime {
+            Some(runtime) => self.tasks.spawn_on(future, runtime),
+            None => self.tasks.spawn(future),
+        };
+    }
+
+    /// Runs a future on the shared runtime, where it holds up no connection, for as long as the handle is kept.
+    pub fn elsewhere<T, F>(&self, future: F) -> AbortOnDropHandle<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        AbortOnDropHandle::new(match &self.runtime {
+            Some(runtime) => self.tasks.spawn_on(future, runtime),
+            None => self.tasks.spawn(future),
+        })
     }
 
     /// Runs a task that `drain` waits for and waits for its result; `None` if it panicked.
@@ -99,7 +121,7 @@ where
 /// For work that borrows what it needs, such as decoding a large body. Long is what takes over half a millisecond.
 pub fn run_here<T>(is_long: bool, work: impl FnOnce() -> T) -> T {
     let hands_over = || {
-        let handle = tokio::runtime::Handle::try_current();
+        let handle = Handle::try_current();
         handle.is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread)
     };
     if is_long && hands_over() {

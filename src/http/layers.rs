@@ -1,4 +1,4 @@
-//! Around every request: counting, and the answers for routes that are not there.
+//! Around every request: counting, where it runs, and the answers for routes that are not there.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,45 +11,55 @@ use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use super::error::Error;
+use super::place::{self, Placed};
 use super::{Api, extract, feast, problem};
+use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::{InFlight, Metrics};
 
 /// Where routes of our own lie.
 const OWN_PREFIXES: [&str; 3] = ["/v1", "/v2", "/docs"];
 
-/// Counts requests by route template and status, and those in flight.
+/// Counts requests by route template and status, and those in flight; sends long ones elsewhere (`place`).
 ///
 /// Written out because it is on every request's path: `axum::middleware::from_fn` boxes and clones for each.
 #[derive(Clone)]
-pub(super) struct Count {
+pub(super) struct Around {
     metrics: Arc<Metrics>,
+    shutdown: Shutdown,
 }
 
-impl Count {
+impl Around {
     pub(super) fn new(api: &Api) -> Self {
-        let metrics = Arc::clone(&api.metrics);
-        Self { metrics }
+        Self {
+            metrics: Arc::clone(&api.metrics),
+            shutdown: api.shutdown.clone(),
+        }
     }
 }
 
-impl<S> Layer<S> for Count {
-    type Service = Counted<S>;
+impl<S> Layer<S> for Around {
+    type Service = Surrounded<S>;
 
-    fn layer(&self, service: S) -> Counted<S> {
-        Counted {
+    fn layer(&self, service: S) -> Surrounded<S> {
+        Surrounded {
             service,
-            metrics: Arc::clone(&self.metrics),
+            around: self.clone(),
         }
     }
 }
 
 #[derive(Clone)]
-pub(super) struct Counted<S> {
+pub(super) struct Surrounded<S> {
     service: S,
-    metrics: Arc<Metrics>,
+    around: Around,
 }
 
-impl<S: Service<Request, Response = Response<Body>>> Service<Request> for Counted<S> {
+impl<S> Service<Request> for Surrounded<S>
+where
+    S: Service<Request, Response = Response<Body>>,
+    S::Future: Send + 'static,
+    S::Error: Send,
+{
     type Response = Response<Body>;
     type Error = S::Error;
     type Future = Answering<S::Future>;
@@ -59,22 +69,30 @@ impl<S: Service<Request, Response = Response<Body>>> Service<Request> for Counte
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
+        let route = request.extensions().get::<MatchedPath>().cloned();
+        let is_short = place::is_short(route.as_ref().map(MatchedPath::as_str), request.headers());
+        let in_flight = self.around.metrics.http_in_flight();
+        let answer = self.service.call(request);
         Answering {
-            route: request.extensions().get::<MatchedPath>().cloned(),
-            in_flight: self.metrics.http_in_flight(),
-            metrics: Arc::clone(&self.metrics),
-            answer: self.service.call(request),
+            route,
+            in_flight,
+            metrics: Arc::clone(&self.around.metrics),
+            answer: if is_short {
+                Placed::here(answer)
+            } else {
+                Placed::elsewhere(answer, &self.around.shutdown)
+            },
         }
     }
 }
 
 pin_project! {
-    pub(super) struct Answering<F> {
+    pub(super) struct Answering<F: Future> {
         route: Option<MatchedPath>,
         in_flight: InFlight,
         metrics: Arc<Metrics>,
         #[pin]
-        answer: F,
+        answer: Placed<F>,
     }
 }
 

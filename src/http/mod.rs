@@ -13,6 +13,7 @@ mod health;
 mod layers;
 pub mod models;
 mod openapi;
+mod place;
 mod poll_again;
 mod predict;
 mod problem;
@@ -50,6 +51,13 @@ pub struct Config {
     /// Address and port to listen on.
     #[schemars(with = "String", extend("format" = "socket-address"))]
     pub listen: SocketAddr,
+    /// Threads that serve connections; without it as many as there are cores.
+    pub workers: Option<NonZeroUsize>,
+    /// How long such a thread looks for its next event before it sleeps, as `net.core.busy_poll` of Linux does: a core that
+    /// halts takes longer to wake than a request takes. `0s` for not at all.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("format" = "duration"))]
+    pub busy_poll: Duration,
     /// Address and port of the gRPC services; an empty text for none. Its messages have the limits of HTTP bodies.
     #[serde(with = "optional_address")]
     #[schemars(with = "String", extend("format" = "socket-address"))]
@@ -73,6 +81,8 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             grpc_listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 8081))),
+            workers: None,
+            busy_poll: Duration::from_micros(50),
             max_body: ByteSize::from_mebibytes(16),
             max_rows: const { NonZeroUsize::new(100_000).unwrap() },
             request_timeout: Duration::from_secs(10),
@@ -137,7 +147,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/docs/{*file}", get(openapi::swagger_ui))
         .fallback(layers::unknown_route)
         .method_not_allowed_fallback(layers::method_not_allowed)
-        .layer(layers::Count::new(&api))
+        .layer(layers::Around::new(&api))
         .with_state(api)
 }
 

@@ -1,8 +1,9 @@
-//! The accept loop: one task per connection, HTTP/1.1, stopped in order.
+//! The accept loop: one task per connection, HTTP/1.1, on the worker that has the fewest; stopped in order.
 //!
 //! Stop: no new connections, then every connection ends after the answer that it is at; idle ones end at once.
 //! Overload: the kernel's backlog holds what is not accepted yet.
 
+use std::future::poll_fn;
 use std::io;
 use std::time::Duration;
 
@@ -14,23 +15,22 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::poll_again::PollAgain;
 use crate::shutdown::Shutdown;
+use crate::workers::{self, Workers};
 
 /// How long to wait for other connections to end when the process has no file descriptor left.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts connections until `shutdown` is told to stop. The connections are tasks of `shutdown`.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) {
+/// Accepts connections until `shutdown` is told to stop, then waits for their ends.
+pub async fn serve(listener: TcpListener, workers: Workers, router: Router, shutdown: Shutdown) {
     loop {
         let accepted = tokio::select! {
             biased;
-            () = shutdown.stopped() => return,
+            () = shutdown.stopped() => break,
             accepted = listener.accept() => accepted,
         };
-        match accepted {
-            Ok((stream, _)) => {
-                let connection = connection(stream, router.clone(), shutdown.clone());
-                shutdown.spawn("connection", connection);
-            }
+        // Registered here, it would wake this event loop.
+        match accepted.and_then(|(stream, _)| stream.into_std()) {
+            Ok(stream) => workers.spawn(connection(stream, router.clone(), shutdown.clone())),
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
                 tracing::error!(%error, "a connection cannot be accepted");
@@ -38,9 +38,18 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) {
             }
         }
     }
+    drop(listener);
+    workers.finish().await;
 }
 
-async fn connection(stream: TcpStream, router: Router, shutdown: Shutdown) {
+async fn connection(stream: std::net::TcpStream, router: Router, shutdown: Shutdown) {
+    let stream = match TcpStream::from_std(stream) {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::error!(%error, "a connection cannot be served");
+            return;
+        }
+    };
     // Small answers must not wait for more bytes to fill a packet.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY is not set");
@@ -50,17 +59,23 @@ async fn connection(stream: TcpStream, router: Router, shutdown: Shutdown) {
     let mut connection = Box::pin(PollAgain::new(connection));
     let mut stopped = std::pin::pin!(shutdown.stopped());
     let mut is_stopping = false;
-    let ended = loop {
-        tokio::select! {
-            biased;
-            ended = connection.as_mut() => break ended,
-            () = stopped.as_mut(), if !is_stopping => {
-                is_stopping = true;
-                connection.as_mut().inner().graceful_shutdown();
+    let mut served = std::pin::pin!(async {
+        loop {
+            tokio::select! {
+                biased;
+                ended = connection.as_mut() => return ended,
+                () = stopped.as_mut(), if !is_stopping => {
+                    is_stopping = true;
+                    connection.as_mut().inner().graceful_shutdown();
+                }
             }
         }
-    };
-    if let Err(error) = ended {
+    });
+    let ended = poll_fn(|context| {
+        workers::event();
+        served.as_mut().poll(context)
+    });
+    if let Err(error) = ended.await {
         tracing::debug!(%error, "a connection ended early");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Module, layer. A module may use lower layers; sideways only what `SIDEWAYS` lists.
-const LAYERS: [(&str, u8); 16] = [
+const LAYERS: [(&str, u8); 17] = [
     ("main", 5),
     ("cli", 5),
     ("app", 5),
@@ -21,6 +21,7 @@ const LAYERS: [(&str, u8); 16] = [
     ("error", 1),
     ("telemetry", 1),
     ("shutdown", 1),
+    ("workers", 1),
 ];
 
 const SIDEWAYS: [(&str, &str); 1] = [("models", "inference")];

@@ -31,10 +31,11 @@ async fn killed_connections_heal_without_a_failed_prediction() {
     let mut caller = Caller::of(demo, PATIENCE).await;
     caller.expect_answer().await;
     for _ in 0..5 {
-        assert_eq!(
-            database.kill_clients(),
-            1,
-            "one connection serves all reads"
+        let n_connections = database.kill_clients();
+        let n_loops = terrarium::workers::default_count().get() + 1;
+        assert!(
+            (1..=n_loops).contains(&n_connections),
+            "{n_connections} connections for {n_loops} event loops"
         );
         caller.expect_answer().await;
     }

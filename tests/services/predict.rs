@@ -33,6 +33,9 @@ const CALLS: [(&str, &str, usize); 4] = [
     ),
 ];
 
+/// Each worker has a connection of its own, which begins with a handshake.
+const ONE_WORKER: &str = "http.workers=1";
+
 #[tokio::test]
 async fn every_recorded_case_is_answered_over_redis_as_feast_and_mlflow_answer() {
     let database = Database::open(9);
@@ -45,7 +48,10 @@ async fn every_recorded_case_is_answered_over_redis_as_feast_and_mlflow_answer()
 async fn a_predict_sends_one_hmget_for_each_distinct_entity_key_and_nothing_else() {
     let mut database = Database::open(10);
     let demo = Demo::load(&database.connection_string());
-    let server = demo.server(&[]).await;
+    let server = demo.server(&[ONE_WORKER]).await;
+    // Its connection is made now.
+    let (model, body, _) = CALLS[0];
+    assert_eq!(server.predict(model, body).await.status, 200);
     let mut monitor = database.monitor();
     for (model, body, n_keys) in CALLS {
         assert_eq!(server.predict(model, body).await.status, 200, "{model}");
@@ -66,7 +72,9 @@ async fn a_predict_is_one_round_trip_whatever_the_number_of_views_and_keys() {
     let demo = Demo::load(&database.connection_string());
     let proxy = Proxy::start(database.address()).await;
     demo.point_at(&database.connection_string_via(&proxy.address().to_string()));
-    let server = demo.server(&[]).await;
+    let server = demo.server(&[ONE_WORKER]).await;
+    let (model, body, _) = CALLS[0];
+    assert_eq!(server.predict(model, body).await.status, 200);
     for (model, body, _) in CALLS {
         let before = proxy.n_round_trips();
         assert_eq!(server.predict(model, body).await.status, 200, "{model}");

@@ -11,13 +11,15 @@ use super::super::Error;
 use super::cluster::Cluster;
 use super::connection::Connection;
 use crate::types::deadline::Deadline;
+use crate::workers::PerWorker;
 
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
 pub(super) enum Client {
-    Node(Connection),
+    /// One each, so that a reply wakes the thread that waits for it and no other.
+    Node(PerWorker<Connection>),
     Cluster(Cluster),
 }
 
@@ -55,6 +57,7 @@ impl Client {
                 for i in 0..commands.n {
                     pipeline.add_command((commands.command)(i));
                 }
+                let connection = connection.here();
                 let attempt = |deadline| connection.many(&pipeline, deadline);
                 self.patiently(patience, attempt).await
             }
@@ -70,7 +73,7 @@ impl Client {
 
     async fn try_ping(&self, deadline: Deadline) -> Result<(), Error> {
         match self {
-            Self::Node(connection) => ping(connection, deadline).await,
+            Self::Node(connection) => ping(connection.here(), deadline).await,
             Self::Cluster(cluster) => {
                 let masters = cluster.masters(deadline).await?;
                 let pings = masters.iter().map(|master| ping(master, deadline));
@@ -99,7 +102,7 @@ impl Client {
 
     fn may_move(&self) -> bool {
         match self {
-            Self::Node(connection) => connection.may_move(),
+            Self::Node(connection) => connection.here().may_move(),
             Self::Cluster(_) => true,
         }
     }
@@ -107,7 +110,7 @@ impl Client {
     /// The server answered, and not with what was asked for.
     pub(super) fn refused(&self, message: String) -> Error {
         match self {
-            Self::Node(connection) => connection.refused(message),
+            Self::Node(connection) => connection.here().refused(message),
             Self::Cluster(cluster) => cluster.refused(message),
         }
     }

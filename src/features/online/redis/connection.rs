@@ -1,6 +1,6 @@
 //! One shared connection to a Redis that comes back by itself.
 //!
-//! All callers send over one multiplexed connection. When it drops, the next caller dials and everyone who comes meanwhile
+//! All callers of one event loop send over one multiplexed connection. When it drops, the next caller dials and everyone who comes meanwhile
 //! waits for the same dial, each no longer than its own deadline. After a refused dial requests fail at once until a growing
 //! pause is over. A Redis that hangs, while dialling or later, costs the first requests their time-outs; then a breaker fails
 //! the others at once (`breaker`).

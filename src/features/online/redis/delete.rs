@@ -45,7 +45,7 @@ pub(super) async fn delete_view(
         fields,
     };
     match &store.writes {
-        Client::Node(connection) => deletion.from(connection).await,
+        Client::Node(connection) => deletion.from(connection.here()).await,
         Client::Cluster(cluster) => {
             let mut n_deleted = 0;
             for master in cluster.masters(Deadline::after(TIMEOUT)).await? {
@@ -111,6 +111,7 @@ impl Deletion<'_> {
         let deadline = Deadline::after(TIMEOUT);
         let replies = match self.client {
             Client::Node(connection) => {
+                let connection = connection.here();
                 let mut command = redis::cmd("EVAL");
                 command.arg(SOURCE).arg(keys.len()).arg(keys);
                 command.arg(&self.fields);

@@ -192,6 +192,7 @@ impl RedisLookup {
         }
         let patience = Patience::Gone(deadline);
         if let (Client::Node(connection), &[(i, key)]) = (&*self.client, wanted.as_slice()) {
+            let connection = connection.here();
             let command = self.command(i, key);
             let attempt = |deadline| connection.one(&command, deadline);
             let reply = self.client.patiently(patience, attempt).await?;

@@ -45,6 +45,7 @@ use super::{Error, KeyGroup, Lookup, OnlineStore, Row, StoredView};
 use crate::features::key::KeyLayout;
 use crate::features::murmur::murmur3_32;
 use crate::types::deadline::Deadline;
+use crate::workers::PerWorker;
 
 #[derive(Debug)]
 pub(super) struct RedisStore {
@@ -76,11 +77,9 @@ fn client(config: &Config, store: &Arc<str>) -> Client {
         Deployment::Single(address) => Target::node(address, access),
         Deployment::Sentinel(sentinels) => Ok(Target::master(sentinels, access)),
     };
-    Client::Node(Connection::new(
-        store.clone(),
-        target,
-        access.answer_timeout,
-    ))
+    Client::Node(PerWorker::new(|| {
+        Connection::new(store.clone(), target.clone(), access.answer_timeout)
+    }))
 }
 
 #[async_trait]

@@ -98,6 +98,7 @@ impl Writer<'_> {
         match self.client {
             _ if self.config.skip_dedup => self.put(rows, patience).await,
             Client::Node(connection) => {
+                let connection = connection.here();
                 let command = self.script(rows);
                 let attempt = |deadline| connection.one(&command, deadline);
                 self.n_written(self.client.patiently(patience, attempt).await?)

@@ -67,7 +67,7 @@ impl Served {
 /// The connection that a store of one server reads over.
 fn node(store: &RedisStore) -> &Connection {
     match &*store.reads {
-        Client::Node(connection) => connection,
+        Client::Node(connection) => connection.here(),
         Client::Cluster(_) => panic!("a cluster has several"),
     }
 }
