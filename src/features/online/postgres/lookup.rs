@@ -65,7 +65,7 @@ impl PostgresLookup {
         deadline: Deadline,
         take: &mut Take<'_>,
     ) -> Result<(), Error> {
-        if self.parts.is_empty() || keys.iter().all(|keys| keys.len() == 0) {
+        if self.parts.is_empty() || keys.iter().all(EntityKeys::is_empty) {
             return Ok(());
         }
         let mut read = Read {

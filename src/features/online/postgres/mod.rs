@@ -174,8 +174,7 @@ impl Database {
 /// Whether the database reported this SQLSTATE.
 fn is(error: &sqlx::Error, code: &str) -> bool {
     let reported = error.as_database_error();
-    let reported =
-        reported.and_then(|reported| reported.try_downcast_ref::<PgDatabaseError>());
+    let reported = reported.and_then(|reported| reported.try_downcast_ref::<PgDatabaseError>());
     reported.is_some_and(|reported| reported.code() == code)
 }
 

@@ -88,9 +88,7 @@ impl Pool {
     ) -> Result<T, Trouble> {
         let is_whole = match &outcome {
             Ok(_) => true,
-            Err(Trouble::Database(error)) => {
-                error.as_database_error().is_some() && !is_lost(error)
-            }
+            Err(Trouble::Database(error)) => error.as_database_error().is_some() && !is_lost(error),
             // An answer may not have been read to its end.
             Err(Trouble::Store(error)) => matches!(error, Error::NotMaterialized { .. }),
         };

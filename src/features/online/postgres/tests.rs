@@ -25,9 +25,8 @@ fn feasts_settings_are_read_and_what_has_no_effect_is_told() {
     assert_eq!(format!("{config:?}"), "Config(\"postgres at db:5432/d\")");
     assert_eq!(
         notes,
-        ["conn_type", "min_conn"].map(|key| format!(
-            "feature_store.yaml: `online_store.{key}` has no effect here"
-        ))
+        ["conn_type", "min_conn"]
+            .map(|key| format!("feature_store.yaml: `online_store.{key}` has no effect here"))
     );
 }
 
@@ -191,7 +190,9 @@ mod services {
             .await
             .unwrap();
         assert_eq!(served.read_one("trips", "a").await.unwrap(), None);
-        let views = ["trips", "trips_v2"].map(|name| view(name, &["a"])).to_vec();
+        let views = ["trips", "trips_v2"]
+            .map(|name| view(name, &["a"]))
+            .to_vec();
         let lookup = served.store.prepare(&[KeyGroup { views }]);
         let error = lookup.read(&[keys(&[b"k"])], soon()).await.unwrap_err();
         assert!(
@@ -233,7 +234,8 @@ mod services {
         let view = view("v", &["a", "b"]);
         served.store.write(&view, &[row]).await.unwrap();
         let mut connection = served.connection().await;
-        let sql = "SELECT value_text, event_ts::text, created_ts::text FROM p_v ORDER BY feature_name";
+        let sql =
+            "SELECT value_text, event_ts::text, created_ts::text FROM p_v ORDER BY feature_name";
         let stored = connection.fetch_all(sql).await.unwrap();
         let text = |i: usize, column: usize| stored[i].get_unchecked::<String, _>(column);
         assert_eq!(text(0, 0), "1e+16");

@@ -25,16 +25,12 @@ pub(super) async fn write(
     rows: &[Row],
 ) -> Result<usize, Error> {
     let mut upsert = Upsert::new(database, view, rows);
-    let outcome = database
-        .run(&mut upsert, Deadline::after(PATIENCE))
-        .await;
+    let outcome = database.run(&mut upsert, Deadline::after(PATIENCE)).await;
     match outcome {
         Err(Error::NotMaterialized { .. }) => {
             let mut make = MakeTable { database, view };
             database.run(&mut make, Deadline::after(PATIENCE)).await?;
-            database
-                .run(&mut upsert, Deadline::after(PATIENCE))
-                .await?;
+            database.run(&mut upsert, Deadline::after(PATIENCE)).await?;
         }
         outcome => outcome?,
     }
@@ -62,7 +58,8 @@ struct Upsert<'a> {
 
 impl<'a> Upsert<'a> {
     fn new(database: &'a Database, view: &'a StoredView, rows: &'a [Row]) -> Self {
-        let last: BTreeMap<&[u8], &Row> = rows.iter().map(|row| (row.key.as_slice(), row)).collect();
+        let last: BTreeMap<&[u8], &Row> =
+            rows.iter().map(|row| (row.key.as_slice(), row)).collect();
         let table = database.table(&view.name);
         Self {
             database,
@@ -173,7 +170,8 @@ impl Work for MakeTable<'_> {
         let name = self.database.table_name(&self.view.name);
         let (table, index) = (quoted(&name), quoted(&format!("{name}_ek")));
         let schema = &self.database.schema;
-        let has_schema = "SELECT EXISTS (SELECT FROM information_schema.schemata WHERE schema_name = $1)";
+        let has_schema =
+            "SELECT EXISTS (SELECT FROM information_schema.schemata WHERE schema_name = $1)";
         let has_schema: bool = sqlx::query_scalar(has_schema)
             .bind(schema.trim_matches('"'))
             .fetch_one(&mut *connection)
@@ -227,9 +225,8 @@ impl Work for DropTable<'_> {
         let view = self.view.name.as_str();
         let table = self.database.table(view);
         let mut transaction = connection.begin().await?;
-        let count = format!(
-            "SELECT COUNT(DISTINCT entity_key) FROM {table} WHERE feature_name = ANY($1)"
-        );
+        let count =
+            format!("SELECT COUNT(DISTINCT entity_key) FROM {table} WHERE feature_name = ANY($1)");
         let counted = sqlx::query_scalar::<_, i64>(AssertSqlSafe(count))
             .persistent(false)
             .bind(&self.view.features)
