@@ -19,5 +19,6 @@ def pytest_sessionstart(session):
     binary = Path(os.environ.setdefault("TERRARIUM_BIN", str(CHECKOUT / "target" / "debug" / "terrarium")))
     if not os.access(binary, os.X_OK):
         pytest.exit(f"{binary} is missing: build it with `cargo build`, or name another one in TERRARIUM_BIN", returncode=2)
-    if not os.environ.get("TERRARIUM_REDIS"):
-        pytest.exit("TERRARIUM_REDIS is not set: run `dev/services up`, then `. .terrarium/services.env`", returncode=2)
+    missing = [name for name in ("TERRARIUM_REDIS", "TERRARIUM_POSTGRES") if not os.environ.get(name)]
+    if missing:
+        pytest.exit(f"{missing[0]} is not set: run `dev/services up`, then `. .terrarium/services.env`", returncode=2)

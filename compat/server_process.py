@@ -17,10 +17,11 @@ class ServerProcess:
     name = "server"
     ready = "/health"
 
-    def __init__(self, directory, command, environment):
+    def __init__(self, directory, command, environment, own_group=False):
+        """`own_group`: the process leads a group, so that its children can be reached."""
         self.log = Path(directory) / f"{self.name}.log"
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(command, cwd=directory, env=os.environ | environment, stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, cwd=directory, env=os.environ | environment, stdout=log, stderr=log, start_new_session=own_group)
         self.session = requests.Session()
         self.session.trust_env = False  # loopback is never reached through a proxy
 

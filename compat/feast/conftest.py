@@ -12,11 +12,11 @@ warnings.filterwarnings("ignore", category=DeprecationWarning)  # of Feast, for 
 
 from feast import proto_json  # noqa: E402
 from feast_process import FeastGrpcServer, FeastServer  # noqa: E402
-from repository import Deployment, remove_redis_keys  # noqa: E402
+from repository import Deployment, remove_postgres_schemas, remove_redis_keys  # noqa: E402
 
 proto_json.patch()  # as `feast serve` does before it renders JSON
 
-STORES = ["redis", "sqlite"]
+STORES = ["redis", "sqlite", "postgres"]
 DEPLOYMENTS = [(store, version) for store in STORES for version in (3, 2)]
 
 
@@ -65,11 +65,16 @@ def pairs(tmp_path_factory):
             made[key] = Pair(tmp_path_factory.mktemp(f"{store}_v{key_version}"), store, key_version)
         return made[key]
 
-    remove_redis_keys()
+    clean_up()
     yield pair
     for pair_ in made.values():
         pair_.running.close()
+    clean_up()
+
+
+def clean_up():
     remove_redis_keys()
+    remove_postgres_schemas()
 
 
 @pytest.fixture(scope="session", params=DEPLOYMENTS, ids=lambda p: f"{p[0]}-v{p[1]}")

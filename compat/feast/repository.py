@@ -4,11 +4,14 @@ shapes that requests can have (several keys, none, aliases, services, push sourc
 A `Deployment` is that repository in a directory of its own, with one online store and one version of the entity keys.
 """
 
+import json
 import os
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import redis
@@ -22,6 +25,7 @@ from value_types import CASES, KEYS
 
 PROJECT = "zoo"
 REDIS_DATABASES = {"feast": 13, "terrarium": 14}  # who writes there
+POSTGRES_SCHEMAS = "terrarium_compat_"
 START, END = datetime(2024, 3, 1, tzinfo=UTC), datetime(2024, 3, 2, tzinfo=UTC)
 NOON = START + timedelta(hours=12)
 
@@ -84,12 +88,14 @@ def objects():
     return made
 
 
-def write_sources(directory):
+def write_sources(directory, store):
     directory.mkdir(parents=True, exist_ok=True)
     for name, case in CASES_BY_VIEW.items():
         if case.arrow is None:
             continue
         values = [*case.values, None] if case.null_row else case.values
+        if store == "postgres":  # Feast puts text into a column that holds no NUL
+            values = [value.replace("\0", "") if isinstance(value, str) else value for value in values]
         write(directory / name, {"item_id": ids(values), "value": pa.array(values, case.arrow)})
     for name, (key, arrow, keys, *_) in KEYS_BY_VIEW.items():
         write(directory / name, {key: pa.array(keys, arrow), "n": pa.array(range(10, 10 + len(keys)), pa.int64())})
@@ -139,7 +145,7 @@ class Deployment:
     def apply(self):
         """Makes it with the real Feast."""
         self.write_settings()
-        write_sources(self.repo / "data")
+        write_sources(self.repo / "data", self.store)
         self.feast().apply(objects())
         return self
 
@@ -155,6 +161,8 @@ class Deployment:
         if self.store == "redis":
             address = f"{os.environ['TERRARIUM_REDIS']},db={REDIS_DATABASES[self.writer]}"
             online = f"{{type: redis, connection_string: '{address}'}}"
+        elif self.store == "postgres":
+            online = postgres_store(f"{self.writer}_v{self.key_version}")
         else:
             online = "{type: sqlite, path: data/online.db}"
         (self.repo / "feature_store.yaml").write_text(
@@ -193,6 +201,29 @@ class Deployment:
 
     def terrarium_materializes(self, views):
         return run(self.directory, "features", "materialize", START.isoformat(), END.isoformat(), "--views", ",".join(views))
+
+
+def postgres_store(name):
+    """Settings of a store in a schema of its own."""
+    url = urlsplit(os.environ["TERRARIUM_POSTGRES"])
+    settings = {"type": "postgres", "host": url.hostname, "port": url.port, "database": url.path[1:], "user": url.username}
+    return json.dumps(settings | {"password": url.password, "db_schema": POSTGRES_SCHEMAS + name, "sslmode": "disable"})
+
+
+def connect_postgres(name):
+    """To look into the store of that name."""
+    return psycopg.connect(os.environ["TERRARIUM_POSTGRES"], autocommit=True, options=f"-c search_path={POSTGRES_SCHEMAS}{name}")
+
+
+def remove_postgres_schemas(name=""):
+    """Of every store that `postgres_store` names, or of those that begin so."""
+    with connect_postgres(name) as connection:
+        # Feast leaves transactions open where something failed.
+        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'")
+        beginning = [POSTGRES_SCHEMAS + name]
+        names = connection.execute("SELECT nspname FROM pg_namespace WHERE starts_with(nspname, %s)", beginning).fetchall()
+        for (name,) in names:
+            connection.execute(f'DROP SCHEMA "{name}" CASCADE')
 
 
 def remove_redis_keys():

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -17,7 +18,7 @@ from feast import Entity, FeatureService, FeatureStore, FeatureView
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.protos.feast.core.Registry_pb2 import Registry
 from feast_process import FEAST
-from repository import PROJECT, REDIS_DATABASES
+from repository import PROJECT, REDIS_DATABASES, connect_postgres, postgres_store, remove_postgres_schemas
 from terrarium_process import CHECKOUT, run
 
 FIXTURE = CHECKOUT / "tests" / "fixtures" / "feast" / "pit_repo"
@@ -38,6 +39,9 @@ class PitRepo:
         if store == "redis":
             self.remove_redis_keys()
             online = f"{{type: redis, connection_string: '{os.environ['TERRARIUM_REDIS']},db={self.database}'}}"
+        elif store == "postgres":
+            remove_postgres_schemas(self.schema)
+            online = postgres_store(self.schema)
         (self.repo / "feature_store.yaml").write_text(
             f"project: {self.project}\nprovider: local\nregistry: registry.db\nonline_store: {online}\n"
             "offline_store: {type: file}\nentity_key_serialization_version: 3\n"
@@ -47,6 +51,10 @@ class PitRepo:
     @property
     def database(self):
         return REDIS_DATABASES["feast"] - 1
+
+    @property
+    def schema(self):
+        return f"pit_{self.directory.name}"
 
     def redis(self):
         host, port = os.environ["TERRARIUM_REDIS"].split(",")[0].rsplit(":", 1)
@@ -73,10 +81,15 @@ class PitRepo:
         if self.store == "redis":
             client = self.redis()
             return {key: client.hgetall(key) for key in client.scan_iter(match=f"*{self.project}", count=1000)}
-        with sqlite3.connect(self.repo / "online.db") as connection:
-            tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'pit_%'")]
+        names = "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'pit_%'"
+        connection = sqlite3.connect(self.repo / "online.db")
+        if self.store == "postgres":
+            names = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
+            connection = connect_postgres(self.schema)
+        with closing(connection):
+            tables = [name for (name,) in connection.execute(names).fetchall()]
             columns = "entity_key, feature_name, value, value_text, event_ts, created_ts"
-            return {table: sorted(connection.execute(f'SELECT {columns} FROM "{table}"'), key=repr) for table in tables}
+            return {table: sorted(connection.execute(f'SELECT {columns} FROM "{table}"').fetchall(), key=repr) for table in tables}
 
 
 def definitions():
@@ -121,7 +134,7 @@ def in_turns(repo, *steps):
     return repo.watermarks(), repo.stored()
 
 
-@pytest.mark.parametrize("store", ["redis", "sqlite"])
+@pytest.mark.parametrize("store", ["redis", "sqlite", "postgres"])
 @pytest.mark.parametrize("steps", [(by_terrarium, by_feast_cli, by_terrarium), (by_feast, by_terrarium, by_feast), (by_terrarium,) * 3], ids=lambda s: "-".join(step.__name__ for step in s))
 def test_each_goes_on_where_the_other_stopped(tmp_path, store, steps):
     alone = in_turns(PitRepo(tmp_path / "alone", store), by_feast, by_feast, by_feast)

@@ -3,6 +3,7 @@
     .terrarium/venv/bin/python -m pytest compat/feast/test_push.py
 TERRARIUM_BIN    the binary, default target/debug/terrarium
 TERRARIUM_REDIS  host:port of a running Redis; only databases 11 and 12 are used, and only keys of project `pushes`
+TERRARIUM_POSTGRES  a running Postgres; only schemas that begin with `terrarium_compat_` are used
 """
 
 import json
@@ -39,6 +40,7 @@ from feast.types import (
     UnixTimestamp,
     Uuid,
 )
+from repository import connect_postgres, postgres_store, remove_postgres_schemas
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("TERRARIUM_BIN", CHECKOUT / "target" / "debug" / "terrarium")).resolve()
@@ -205,6 +207,8 @@ class Stores:
         if self.kind == "redis":
             address = os.environ["TERRARIUM_REDIS"].split(",")[0]
             online = {"type": "redis", "connection_string": f"{address},db={REDIS_DBS[writer]}"}
+        if self.kind == "postgres":
+            online = json.loads(postgres_store(f"push_{writer}"))
         settings = {"project": PROJECT, "registry": "registry.db", "provider": "local", "online_store": online}
         return json.dumps(settings | {"offline_store": {"type": "file"}, "entity_key_serialization_version": 3})
 
@@ -229,13 +233,16 @@ class Stores:
         )
 
     def contents(self, writer):
-        return self.rows(writer) if self.kind == "sqlite" else self.hashes(writer)
+        return self.hashes(writer) if self.kind == "redis" else self.rows(writer)
 
     def rows(self, writer):
         """(view, key, feature) -> everything that stands there."""
         rows = {}
-        database = sqlite3.connect(self.repos[writer] / "online.db")
-        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        if self.kind == "postgres":
+            database, names = connect_postgres(f"push_{writer}"), "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
+        else:
+            database, names = sqlite3.connect(self.repos[writer] / "online.db"), "SELECT name FROM sqlite_master WHERE type = 'table'"
+        tables = [name for (name,) in database.execute(names)]
         for table in tables:
             sql = f'SELECT entity_key, feature_name, value, value_text, event_ts, created_ts FROM "{table}"'
             for key, feature, value, *others in database.execute(sql):
@@ -275,16 +282,16 @@ def clean_redis():
             client.delete(key)
 
 
-@pytest.fixture(params=["sqlite", "redis"])
+@pytest.fixture(params=["sqlite", "redis", "postgres"])
 def stores(request, tmp_path):
-    if request.param == "sqlite":
-        yield Stores(tmp_path, "sqlite")
-        return
-    if not os.environ.get("TERRARIUM_REDIS"):
-        pytest.skip("TERRARIUM_REDIS is not set")
+    clean_up()
+    yield Stores(tmp_path, request.param)
+    clean_up()
+
+
+def clean_up():
     clean_redis()
-    yield Stores(tmp_path, "redis")
-    clean_redis()
+    remove_postgres_schemas("push_")
 
 
 def frame_of(df):
@@ -307,7 +314,7 @@ def test_what_feast_refuses_is_refused_and_nothing_is_written(stores):
         outcome = stores.terrarium("push", source_name, df=df)
         assert outcome.returncode == 1, f"{df}: {outcome.stdout}"
         assert outcome.stderr.startswith("error: ")
-    if stores.kind == "redis":
+    if stores.kind in ("redis", "postgres"):
         assert stores.contents("terrarium") == {}
     else:
         assert not (stores.repos["terrarium"] / "online.db").exists()

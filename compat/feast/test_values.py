@@ -1,4 +1,4 @@
-"""Every value type and every key type, through both online stores and both versions of the entity keys: Terrarium reads what
+"""Every value type and every key type, through every online store and both versions of the entity keys: Terrarium reads what
 Feast wrote, and the Feast SDK reads what Terrarium wrote, from the same Parquet files and from the same pushed rows.
 
 Expected is always what Feast itself answers here and now.

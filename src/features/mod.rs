@@ -17,6 +17,7 @@ mod murmur;
 mod offline;
 pub mod online;
 mod plan;
+mod postgres;
 mod python;
 pub mod registry;
 pub mod repo;

@@ -27,7 +27,7 @@ pub(super) use self::error::{Error, wrong_type, wrong_value};
 pub(super) use self::pull::{Column, Latest, Meter, PullLatest};
 use super::definitions::SourceKind;
 use super::repo::Problem;
-use super::settings::wrong;
+use super::settings::{Settings, wrong};
 
 /// Rows of a batch, unless they are very wide.
 const BATCH_ROWS: usize = 8_192;
@@ -69,7 +69,10 @@ impl Config {
             Some(Yaml::String(kind)) if kind == "postgres" || kind.ends_with(".PostgreSQLOfflineStore")
         );
         let postgres = match is_postgres {
-            true => Some(postgres::Config::read(entries)?),
+            true => {
+                let mut settings = Settings::new("offline_store", Yaml::Mapping(entries))?;
+                Some(postgres::Config::take("offline_store", &mut settings)?)
+            }
             false => None,
         };
         Ok(Self {

@@ -3,11 +3,15 @@
 //! Each backend keeps Feast 0.67's own layout, so that Feast reads what we write and we read what Feast wrote.
 //! Not here: which views a request needs and its keys (`plan`), what a missing value means (`FeatureStore`).
 
+mod breaker;
 #[cfg(test)]
 mod contract;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod raw;
 mod redis;
 mod sqlite;
+mod tables;
 
 use std::fmt;
 use std::path::Path;
@@ -199,6 +203,8 @@ pub(super) struct Place<'a> {
 pub enum Config {
     Sqlite(sqlite::Config),
     Redis(Box<redis::Config>),
+    #[cfg(feature = "postgres")]
+    Postgres(Box<postgres::Config>),
 }
 
 impl Config {
@@ -229,6 +235,14 @@ impl Config {
             "redis" => redis::Config::read(entries, notes)
                 .map(Box::new)
                 .map(Self::Redis),
+            #[cfg(feature = "postgres")]
+            "postgres" => postgres::Config::read(entries, notes)
+                .map(Box::new)
+                .map(Self::Postgres),
+            #[cfg(not(feature = "postgres"))]
+            "postgres" => Err(Problem::Unsupported(
+                "`online_store.type: postgres` (built without feature `postgres`)".to_owned(),
+            )),
             other => Err(Problem::Unsupported(format!(
                 "`online_store.type: {other}`"
             ))),
@@ -240,15 +254,19 @@ impl Config {
         match self {
             Self::Sqlite(_) => true,
             Self::Redis(_) => false,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => false,
         }
     }
 
-    /// Whether Feast's own code for this store tells a missing entity from a null: its SQLite store answers `NOT_FOUND`, its
-    /// Redis store `PRESENT`.
+    /// Whether Feast's own code for this store tells a missing entity from a null: its stores with tables answer `NOT_FOUND`,
+    /// its Redis store `PRESENT`.
     pub fn tells_missing(&self) -> bool {
         match self {
             Self::Sqlite(_) => true,
             Self::Redis(_) => false,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => true,
         }
     }
 
@@ -257,6 +275,8 @@ impl Config {
         match self {
             Self::Sqlite(config) => Arc::new(sqlite::connect(config, project)),
             Self::Redis(config) => Arc::new(redis::connect(config, project)),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(config) => Arc::new(postgres::connect(config, project)),
         }
     }
 }

@@ -99,7 +99,7 @@ impl Failure for Error {
                 None
             }
             Self::Unsupported { .. } => Some(
-                "use a file, SQL or remote registry, and the sqlite or redis online store"
+                "use a file, SQL or remote registry, and the sqlite, redis or postgres online store"
                     .to_owned(),
             ),
         }

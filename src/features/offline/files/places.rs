@@ -70,7 +70,7 @@ fn remote(
     uri: &str,
     s3_endpoint: Option<&str>,
 ) -> Result<Arc<dyn ObjectStore>, Error> {
-    use object_store::aws::AmazonS3Builder;
+    use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
     use object_store::azure::MicrosoftAzureBuilder;
     use object_store::gcp::GoogleCloudStorageBuilder;
 
@@ -79,9 +79,14 @@ fn remote(
         "s3" | "s3a" => {
             let mut builder = AmazonS3Builder::from_env().with_url(uri);
             if let Some(endpoint) = s3_endpoint.filter(|endpoint| !endpoint.is_empty()) {
-                builder = builder
-                    .with_endpoint(endpoint)
-                    .with_allow_http(endpoint.starts_with("http://"));
+                builder = builder.with_config(AmazonS3ConfigKey::S3Endpoint, endpoint);
+            }
+            // An endpoint that is named without TLS is meant so.
+            for key in [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint] {
+                let endpoint = builder.get_config_value(&key);
+                if endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")) {
+                    builder = builder.with_allow_http(true);
+                }
             }
             Arc::new(builder.build().map_err(failed)?)
         }

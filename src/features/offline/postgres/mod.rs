@@ -4,7 +4,6 @@
 //! a batch. Rows that are equally new count in the order in which the database reads them, as for Feast.
 //! Names are used as Feast uses them: a table as it is written, columns in quotes, `db_schema` as the search path.
 
-mod config;
 #[cfg(feature = "postgres")]
 mod copy;
 #[cfg(feature = "postgres")]
@@ -17,9 +16,9 @@ mod tests;
 
 use async_trait::async_trait;
 
-pub(super) use self::config::Config;
 use super::pull::{Latest, PullLatest};
 use super::{Error, OfflineStore};
+pub(super) use crate::features::postgres::Config;
 
 #[derive(Debug)]
 pub(super) struct PostgresStore {

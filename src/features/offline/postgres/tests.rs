@@ -14,6 +14,7 @@ use super::super::contract::{self, Backend, SourceRow, row, source_rows};
 use super::super::{Column, SourceKind};
 use super::*;
 use crate::features::definitions::{Field, ValueType};
+use crate::features::settings::Settings;
 
 /// A schema with a table `t` and the store that reads it.
 struct Served {
@@ -39,9 +40,9 @@ impl Served {
             "{{host: {host}, port: {port}, database: {database}, user: {user}, password: {password}, \
              db_schema: '\"{schema}\"', sslmode: disable}}"
         );
-        let config = Config::read(serde_yaml_ng::from_str(&yaml).unwrap())
-            .ok()
-            .unwrap();
+        let yaml = serde_yaml_ng::from_str(&yaml).unwrap();
+        let mut settings = Settings::new("offline_store", yaml).unwrap();
+        let config = Config::take("offline_store", &mut settings).unwrap();
         let served = Self {
             url,
             schema,

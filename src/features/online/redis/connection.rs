@@ -16,8 +16,8 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::time::Instant;
 
+use super::super::breaker::Breaker;
 use super::super::{Error, within};
-use super::breaker::Breaker;
 use super::dial::Target;
 use crate::types::deadline::Deadline;
 

@@ -17,7 +17,6 @@
 //! config, options, tls     what Feast's settings come to
 //! ```
 
-mod breaker;
 mod client;
 mod cluster;
 mod config;

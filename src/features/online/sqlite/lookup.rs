@@ -1,18 +1,16 @@
 //! Reading from SQLite: one statement that asks every view's table for all keys.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::super::raw::{RawRows, RowTime, hex};
-use super::super::{Error, KeyGroup, Lookup, StoredRows, StoredValue, within};
+use super::super::raw::RawRows;
+use super::super::tables::{Found, Positions, Tables, Take, View};
+use super::super::{Error, KeyGroup, Lookup, StoredRows, within};
 use super::Database;
-use crate::features::codec;
 use crate::features::key::EntityKeys;
 use crate::types::deadline::Deadline;
-use crate::types::timestamp::Timestamp;
 
 /// Keys per group and statement. Numbers of keys are rounded up to a power of two, so that few texts are ever prepared.
 const MAX_KEYS: usize = 512;
@@ -20,35 +18,30 @@ const MAX_KEYS: usize = 512;
 #[derive(Debug)]
 pub(super) struct SqliteLookup {
     database: Database,
-    groups: Vec<Group>,
+    tables: Tables,
+    /// For each view of each group.
+    sources: Vec<Vec<Source>>,
 }
 
+/// A view in SQL.
 #[derive(Debug)]
-struct Group {
-    views: Vec<View>,
-    n_features: usize,
-}
-
-#[derive(Debug)]
-struct View {
-    name: String,
+struct Source {
     table: String,
-    features: Vec<String>,
-    /// The features as a list of SQL literals.
+    /// The features as a list of literals.
     literals: String,
-    /// Place of the first feature among the group's.
-    first: usize,
-    /// Place of the view among the group's.
-    place: usize,
 }
 
 impl SqliteLookup {
     pub(super) fn new(database: Database, groups: &[KeyGroup]) -> Self {
+        let source = |view| Source::new(&database, view);
+        let tables = Tables::new(database.store.clone(), groups);
+        let sources = tables
+            .groups
+            .iter()
+            .map(|group| group.views.iter().map(source).collect());
         Self {
-            groups: groups
-                .iter()
-                .map(|group| Group::new(&database, group))
-                .collect(),
+            sources: sources.collect(),
+            tables,
             database,
         }
     }
@@ -65,7 +58,7 @@ impl SqliteLookup {
         let mut owners: Vec<usize> = Vec::new();
         let mut sql = String::new();
         let mut bound: Vec<&[u8]> = Vec::new();
-        for (g, group) in self.groups.iter().enumerate() {
+        for (g, group) in self.tables.groups.iter().enumerate() {
             let wanted: Vec<&[u8]> = keys[g]
                 .iter()
                 .skip(turn * MAX_KEYS)
@@ -75,8 +68,8 @@ impl SqliteLookup {
             let first_parameter = bound.len() + 1;
             bound.extend(&wanted);
             bound.resize(first_parameter - 1 + wanted.len().next_power_of_two(), last);
-            for view in &group.views {
-                view.put_select(&mut sql, parts.len(), first_parameter..=bound.len());
+            for (view, source) in group.views.iter().zip(&self.sources[g]) {
+                source.put_select(&mut sql, parts.len(), first_parameter..=bound.len());
                 parts.push(view);
                 owners.push(g);
             }
@@ -111,25 +104,6 @@ impl SqliteLookup {
         Ok(())
     }
 
-    /// Decodes what was found into the cells of its key.
-    fn put(&self, found: &Found<'_>, cells: &mut [Option<StoredValue>]) -> Result<(), Error> {
-        let value = codec::decode(found.bytes).map_err(|source| Error::Value {
-            store: self.database.store.clone(),
-            view: found.view.name.clone(),
-            feature: found.feature.to_owned(),
-            key: hex(found.key),
-            source,
-        })?;
-        let stored = StoredValue {
-            value,
-            event_timestamp: found.event_timestamp,
-        };
-        for place in found.places() {
-            cells[place] = Some(stored.clone());
-        }
-        Ok(())
-    }
-
     /// Reads all keys in turns and hands on every feature that is found.
     async fn fetch(
         &self,
@@ -149,54 +123,19 @@ impl SqliteLookup {
     }
 }
 
-/// What is done with each found feature.
-type Take<'a> = dyn FnMut(&Found<'_>) -> Result<(), Error> + Send + 'a;
-
-/// One feature of one key, as the database has it.
-struct Found<'a> {
-    group: usize,
-    /// Of the key among its group's.
-    position: usize,
-    view: &'a View,
-    key: &'a [u8],
-    feature: &'a str,
-    bytes: &'a [u8],
-    event_timestamp: Timestamp,
-}
-
-impl Found<'_> {
-    /// Where the feature stands among its group's: twice where it is selected twice.
-    fn places(&self) -> impl Iterator<Item = usize> {
-        let features = self.view.features.iter().enumerate();
-        features.filter_map(|(i, feature)| (feature == self.feature).then_some(self.view.first + i))
-    }
-}
-
-impl Group {
-    fn new(database: &Database, group: &KeyGroup) -> Self {
-        let mut views = Vec::new();
-        let mut n_features = 0;
-        for view in &group.views {
-            let literals: Vec<String> = view
-                .features
-                .iter()
-                .map(|feature| format!("'{}'", feature.replace('\'', "''")))
-                .collect();
-            views.push(View {
-                name: view.name.clone(),
-                table: database.table(&view.name),
-                features: view.features.clone(),
-                literals: literals.join(", "),
-                first: n_features,
-                place: views.len(),
-            });
-            n_features += view.features.len();
+impl Source {
+    fn new(database: &Database, view: &View) -> Self {
+        let literals: Vec<String> = view
+            .features
+            .iter()
+            .map(|feature| format!("'{}'", feature.replace('\'', "''")))
+            .collect();
+        Self {
+            table: database.table(&view.name),
+            literals: literals.join(", "),
         }
-        Self { views, n_features }
     }
-}
 
-impl View {
     /// Appends the view's part of the statement. Names are quoted by SQL's rules and keys are parameters.
     fn put_select(
         &self,
@@ -207,9 +146,7 @@ impl View {
         if !sql.is_empty() {
             sql.push_str(" UNION ALL ");
         }
-        let Self {
-            table, literals, ..
-        } = self;
+        let Self { table, literals } = self;
         let _ = write!(
             sql,
             "SELECT {part}, entity_key, feature_name, value, event_ts FROM {table} \
@@ -227,26 +164,6 @@ impl View {
     }
 }
 
-/// Where each key stands among its group's.
-struct Positions<'a> {
-    groups: Vec<HashMap<&'a [u8], usize>>,
-}
-
-impl<'a> Positions<'a> {
-    fn new(keys: &'a [EntityKeys]) -> Self {
-        let groups = keys
-            .iter()
-            .map(|keys| keys.iter().enumerate().map(|(i, key)| (key, i)).collect());
-        Self {
-            groups: groups.collect(),
-        }
-    }
-
-    fn of(&self, group: usize, key: &[u8]) -> Option<usize> {
-        self.groups[group].get(key).copied()
-    }
-}
-
 #[async_trait]
 impl Lookup for SqliteLookup {
     async fn read(
@@ -254,13 +171,9 @@ impl Lookup for SqliteLookup {
         keys: &[EntityKeys],
         deadline: Deadline,
     ) -> Result<Vec<StoredRows>, Error> {
-        let groups = self.groups.iter().zip(keys);
-        let mut answer: Vec<StoredRows> = groups
-            .map(|(group, keys)| vec![None; keys.len() * group.n_features])
-            .collect();
+        let mut answer = self.tables.nothing(keys);
         self.fetch(keys, deadline, &mut |found| {
-            let first = found.position * self.groups[found.group].n_features;
-            self.put(found, &mut answer[found.group][first..])
+            self.tables.put(found, &mut answer)
         })
         .await?;
         Ok(answer)
@@ -271,18 +184,9 @@ impl Lookup for SqliteLookup {
         keys: &[EntityKeys],
         deadline: Deadline,
     ) -> Result<Vec<RawRows>, Error> {
-        let groups = self.groups.iter().zip(keys);
-        let mut answer: Vec<RawRows> = groups
-            .map(|(group, keys)| RawRows::absent(keys.len(), group.views.len(), group.n_features))
-            .collect();
+        let mut answer = self.tables.nothing_raw(keys);
         self.fetch(keys, deadline, &mut |found| {
-            let group = &self.groups[found.group];
-            let rows = &mut answer[found.group];
-            for place in found.places() {
-                rows.values[found.position * group.n_features + place] = Some(found.bytes.to_vec());
-            }
-            rows.times[found.position * group.views.len() + found.view.place] =
-                RowTime::At(found.event_timestamp);
+            self.tables.put_raw(found, &mut answer);
             Ok(())
         })
         .await?;

@@ -26,6 +26,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use self::clock::Clock;
 pub(super) use self::config::Config;
 use self::lookup::SqliteLookup;
+use super::tables::quoted;
 use super::{Error, KeyGroup, Lookup, OnlineStore, Row, StoredView, within};
 use crate::features::key::KeyLayout;
 use crate::types::deadline::Deadline;
@@ -125,9 +126,4 @@ impl Database {
         let message = reported.message().to_owned();
         Error::Refused { store, message }
     }
-}
-
-/// A name in double quotes, a double quote within doubled.
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }

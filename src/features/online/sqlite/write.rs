@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use sqlx::{AssertSqlSafe, SqliteConnection, SqlitePool};
 
+use super::super::tables::{quoted, value_text};
 use super::super::{Error, Row, StoredView};
-use super::{Database, quoted};
+use super::Database;
 use crate::features::codec;
-use crate::features::python;
 use crate::types::value::Value;
 
 /// Values per statement; SQLite takes 32,766 parameters.
@@ -138,17 +138,4 @@ async fn put(
     }
     query.execute(connection).await?;
     Ok(())
-}
-
-/// Feast's `value_text`: scalars as Python writes them.
-fn value_text(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Int32(number) => Some(number.to_string()),
-        Value::Int64(number) => Some(number.to_string()),
-        Value::Float(number) => Some(python::float_repr(f64::from(*number))),
-        Value::Double(number) => Some(python::float_repr(*number)),
-        Value::Bool(value) => Some(python::bool_str(*value).to_owned()),
-        _ => None,
-    }
 }

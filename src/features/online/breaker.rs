@@ -1,4 +1,4 @@
-//! A circuit breaker: what happens to requests while a Redis takes them and answers none.
+//! A circuit breaker: what happens to requests while a server takes them and answers none.
 //!
 //! After a few time-outs in a row the breaker is open: requests fail at once instead of one time-out each. One at a time is
 //! still sent and waits for its own time-out; the first answer to any request closes the breaker, so that it is noticed the
@@ -9,14 +9,14 @@ use std::time::Duration;
 
 /// So many time-outs in a row open the breaker.
 const LIMIT: u32 = 3;
-/// A request that waited less than this says nothing about Redis: its own deadline was too near.
+/// A request that waited less than this says nothing about the server: its own deadline was too near.
 const SHORTEST_WAIT: Duration = Duration::from_millis(10);
 
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     /// Since the last answer.
     n_timeouts: AtomicU32,
-    /// Whether somebody asks whether Redis answers again.
+    /// Whether somebody asks whether it answers again.
     probing: AtomicBool,
 }
 
@@ -51,7 +51,7 @@ impl Breaker {
         self.n_timeouts.load(Ordering::Relaxed) >= LIMIT
     }
 
-    /// Redis has answered, whatever it said.
+    /// The server has answered, whatever it said.
     pub(super) fn answered(&self) {
         // Looked at first: a store by every request would make all cores take turns with the line.
         if self.n_timeouts.load(Ordering::Relaxed) > 0 {
@@ -59,7 +59,7 @@ impl Breaker {
         }
     }
 
-    /// Redis has not answered a request that waited for so long.
+    /// The server has not answered a request that waited for so long.
     pub(super) fn timed_out(&self, waited: Duration) {
         if waited >= SHORTEST_WAIT && !self.is_open() {
             self.n_timeouts.fetch_add(1, Ordering::Relaxed);
