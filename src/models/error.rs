@@ -39,7 +39,7 @@ pub enum Error {
     #[error("the model registry cannot be read, and {} holds no models that served before: {source}", .path.display())]
     NothingToStartFrom {
         path: PathBuf,
-        source: registry::Error,
+        source: Box<registry::Error>,
     },
 }
 
@@ -50,7 +50,8 @@ impl Failure for Error {
                 ErrorClass::NotFound
             }
             Self::Unavailable { .. } | Self::Loading => ErrorClass::Unavailable,
-            Self::Registry(error) | Self::NothingToStartFrom { source: error, .. } => error.class(),
+            Self::Registry(error) => error.class(),
+            Self::NothingToStartFrom { source, .. } => source.class(),
         }
     }
 
@@ -82,7 +83,8 @@ impl Failure for Error {
             )),
             Self::Unavailable { failure, .. } => failure.hint(),
             Self::Loading => Some("try again in a moment".to_owned()),
-            Self::Registry(error) | Self::NothingToStartFrom { source: error, .. } => error.hint(),
+            Self::Registry(error) => error.hint(),
+            Self::NothingToStartFrom { source, .. } => source.hint(),
         }
     }
 }

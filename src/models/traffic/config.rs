@@ -132,7 +132,7 @@ impl<'de> Visitor<'de> for AliasesVisitor {
 
 impl JsonSchema for Aliases {
     fn schema_name() -> Cow<'static, str> {
-        "Aliases".into()
+        "ShadowAliases".into()
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {

@@ -194,7 +194,7 @@ impl<B: Binder> Watcher<B> {
                     }
                     (None, Some(path)) => Err(Error::NothingToStartFrom {
                         path: path.clone(),
-                        source,
+                        source: Box::new(source),
                     }),
                     (None, None) => Err(source.into()),
                 }
