@@ -46,7 +46,8 @@ use terrarium::types::cell::Cell;
 use terrarium::types::deadline::Deadline;
 use terrarium::types::feature::FeatureStatus;
 use terrarium::types::request::{
-    Cells, ColumnPlace, PredictRequest, RequestColumn, RequestColumns, RequestContext, Surface,
+    Cells, ColumnPlace, PredictRequest, RequestColumn, RequestColumns, RequestContext,
+    RequestInputs, Surface,
 };
 use terrarium::types::tensor::Tensor;
 use terrarium::types::value::{List, Value};
@@ -174,7 +175,10 @@ fn steps(criterion: &mut Criterion, runtime: &Runtime, predictor: &Predictor) {
             .unwrap()
             .features;
         let version = predictor.models().resolve(&request.model).unwrap().version;
-        let call = version.plan.fit(&request).unwrap();
+        let RequestInputs::Columns(columns) = &request.inputs else {
+            unreachable!("the request is made of columns");
+        };
+        let call = version.plan.fit(columns).unwrap();
         let inputs = model_inputs(&version.plan, &call, &mut features).unwrap();
         criterion
             .benchmark_group("assemble")
@@ -258,7 +262,7 @@ fn request(n_rows: usize) -> PredictRequest {
     ];
     PredictRequest {
         model: "driver_ranking".parse().unwrap(),
-        columns: RequestColumns::new(columns, n_rows).unwrap(),
+        inputs: RequestInputs::Columns(RequestColumns::new(columns, n_rows).unwrap()),
         params: None,
         deadline: far(),
         context: RequestContext {
@@ -287,7 +291,10 @@ impl BareRun {
         let request = request(n_rows);
         let prediction = runtime.block_on(predictor.predict(&request)).unwrap();
         let version = predictor.models().resolve(&request.model).unwrap().version;
-        let call = version.plan.fit(&request).unwrap();
+        let RequestInputs::Columns(columns) = &request.inputs else {
+            unreachable!("the request is made of columns");
+        };
+        let call = version.plan.fit(columns).unwrap();
         let mut features = prediction.features;
         let mut inputs = model_inputs(&version.plan, &call, &mut features).unwrap();
         let Some(Tensor::Float32(matrix)) = inputs.pop() else {

@@ -21,8 +21,8 @@ use crate::grpc;
 use crate::http::{self, Api};
 use crate::inference::Runtime;
 use crate::models::registry::ModelRegistry;
-use crate::models::{self, ModelCatalog};
-use crate::predict::{Models, PlanBinder, Predictor};
+use crate::models::{self, Choice, Policy, Watcher};
+use crate::predict::{self, Models, PlanBinder, Predictor};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::Metrics;
 use crate::workers::{self, Workers};
@@ -40,8 +40,9 @@ impl App {
     /// Opens everything but the socket and loads the models: for commands that need the predictor once.
     pub async fn start(config: Config, environment: &Environment) -> Result<Self> {
         let parts = Parts::open(&config, environment).await?;
-        let (api, loader) = parts.assemble(&config, Shutdown::new())?;
-        loader.load(&config).await?;
+        let (api, mut watcher) = parts.assemble(&config, Shutdown::new())?;
+        watcher.start().await;
+        warn_of_unknown(&watcher.catalog(), &config);
         Ok(Self::of(api, None))
     }
 
@@ -57,7 +58,7 @@ impl App {
             Some(address) => Some(bind(address, "http.grpc_listen").await?),
             None => None,
         };
-        let (api, loader) = parts.assemble(&config, shutdown.clone())?;
+        let (api, mut watcher) = parts.assemble(&config, shutdown.clone())?;
         let mut app = Self::of(api, Some(address));
         if let Some(features) = &app.api.features {
             features.watch(shutdown, app.api.metrics.feature_registry());
@@ -73,7 +74,11 @@ impl App {
             app.grpc_address = Some(address);
             tracing::info!("gRPC listening on {address}");
         }
-        loader.load(&config).await?;
+        tokio::select! {
+            () = watcher.start() => {}
+            () = shutdown.stopped() => return Ok(app),
+        }
+        warn_of_unknown(&watcher.catalog(), &config);
         let readiness = app.api.predictor.models().readiness();
         tracing::info!(
             loaded = readiness.n_loaded,
@@ -81,8 +86,9 @@ impl App {
             "models are loaded"
         );
         if let Some(changes) = changes {
-            loader.follow(changes, config.serving.clone(), shutdown);
+            follow(changes, watcher.handle(), shutdown);
         }
+        shutdown.spawn("model watcher", watcher.run(shutdown.clone()));
         Ok(app)
     }
 
@@ -155,8 +161,7 @@ async fn bind(address: SocketAddr, option: &str) -> Result<(TcpListener, SocketA
 /// What the predictor is made of, opened.
 struct Parts {
     features: Option<Arc<FeatureStore>>,
-    registry: Arc<dyn ModelRegistry>,
-    runtime: Runtime,
+    watcher: Watcher<PlanBinder>,
     metrics: Arc<Metrics>,
 }
 
@@ -165,55 +170,64 @@ impl Parts {
         let features = open_features(&config.features, environment).await?;
         let runtime = open_runtime(config, environment)?;
         tracing::info!("ONNX Runtime {}", runtime.version());
+        let variable = |name: &str| environment.get(name).map(str::to_owned);
         let registry = match features {
-            Some(_) => config.registry.connect_optional(),
-            None => config.registry.connect(),
+            Some(_) => config.registry.connect_optional(&variable),
+            None => config.registry.connect(&variable),
         };
+        let registry = registry.map_err(|error| explained(&error))?;
         tracing::info!("model registry: {}", registry.location());
-        // Listed again by the load; here a registry that is not there still keeps the server from starting.
-        let models = registry.list().await.map_err(|error| explained(&error))?;
-        if models.is_empty() {
+        let metrics = Arc::new(Metrics::new());
+        let binder = PlanBinder::new(
+            features.clone(),
+            config.models.clone(),
+            Arc::clone(&metrics),
+        );
+        let loader = models::Loader::new(registry, runtime, binder, policy(config))
+            .with_traffic(predict::traffic_rules(&config.models));
+        let settings = models::Settings {
+            poll: config.registry.poll(),
+            cache: config.registry.cache_dir().map(Into::into),
+            metrics: metrics.models(),
+        };
+        // A registry that is not there keeps the server from starting, unless there is what served last.
+        let watcher = Watcher::open(loader, settings).await;
+        let watcher = watcher.map_err(|error| explained(&error))?;
+        if watcher.is_empty() {
             tracing::warn!("there are no models; features alone are served");
         }
         Ok(Self {
             features,
-            registry,
-            runtime,
-            metrics: Arc::new(Metrics::new()),
+            watcher,
+            metrics,
         })
     }
 
-    fn assemble(self, config: &Config, shutdown: Shutdown) -> Result<(Arc<Api>, Loader)> {
+    fn assemble(
+        self,
+        config: &Config,
+        shutdown: Shutdown,
+    ) -> Result<(Arc<Api>, Watcher<PlanBinder>)> {
         let audit =
             AuditLog::start(&config.audit, &self.metrics).map_err(|error| explained(&error))?;
-        let catalog: Arc<Models> = Arc::new(ModelCatalog::loading());
-        let binder = PlanBinder::new(
-            self.features.clone(),
-            config.models.clone(),
-            Arc::clone(&self.metrics),
-        );
-        let loader = Loader {
-            catalog: Arc::clone(&catalog),
-            registry: self.registry,
-            runtime: self.runtime,
-            binder,
-            metrics: Arc::clone(&self.metrics),
-        };
+        let watcher = self.watcher;
         let api = Api {
             config: config.http.clone(),
             predictor: Predictor::new(
-                catalog,
+                watcher.catalog(),
                 self.features.clone(),
                 Arc::new(audit),
                 Arc::clone(&self.metrics),
+                shutdown.clone(),
             ),
             features: self.features,
             metrics: self.metrics,
             shutdown,
             ready: config.serving.ready,
             materializing: http::Materializing::default(),
+            webhook: http::Webhook::new(&config.serving.webhook, watcher.handle()),
         };
-        Ok((Arc::new(api), loader))
+        Ok((Arc::new(api), watcher))
     }
 }
 
@@ -274,72 +288,57 @@ pub fn open_runtime(config: &Config, environment: &Environment) -> Result<Runtim
     Runtime::load(&config.inference, path).map_err(|error| explained(&error))
 }
 
-/// Loads the models of the configured registry.
-struct Loader {
-    catalog: Arc<Models>,
-    registry: Arc<dyn ModelRegistry>,
-    runtime: Runtime,
-    binder: PlanBinder,
-    metrics: Arc<Metrics>,
+/// The registry of models.
+pub fn open_registry(config: &Config, environment: &Environment) -> Result<Arc<dyn ModelRegistry>> {
+    let variable = |name: &str| environment.get(name).map(str::to_owned);
+    let registry = config.registry.connect(&variable);
+    registry.map_err(|error| explained(&error))
 }
 
-impl Loader {
-    /// Binds the models anew each time the feature registry changes, until the process stops.
-    fn follow(self, mut changes: RegistryChanges, config: models::Config, shutdown: &Shutdown) {
-        let stop = shutdown.clone();
-        shutdown.spawn("rebind", async move {
-            loop {
-                tokio::select! {
-                    () = stop.stopped() => return,
-                    change = changes.next() => if change.is_none() { return },
+/// Which versions are served: the settings for all models, and what is set for single ones.
+pub fn policy(config: &Config) -> Policy {
+    let models = config.models.iter().map(|(name, model)| {
+        let choice = Choice {
+            version: model.version,
+            alias: model.alias.clone(),
+        };
+        (name.clone(), choice)
+    });
+    Policy {
+        config: config.serving.clone(),
+        models: models.collect(),
+    }
+}
+
+/// Has the models bound anew each time the feature registry changes, until the process stops.
+fn follow(mut changes: RegistryChanges, handle: models::Handle, shutdown: &Shutdown) {
+    let stop = shutdown.clone();
+    shutdown.spawn("feature changes", async move {
+        loop {
+            tokio::select! {
+                () = stop.stopped() => return,
+                change = changes.next() => match change {
+                    Some(_) => handle.features_changed(),
+                    None => return,
                 }
-                tracing::info!("the feature registry has changed; binding the models anew");
-                let (registry, runtime) = (&*self.registry, &self.runtime);
-                models::rebind(&self.catalog, registry, runtime, &self.binder, &config).await;
-                self.count();
             }
-        });
-    }
-
-    async fn load(&self, config: &Config) -> Result<()> {
-        models::load_into(
-            &self.catalog,
-            &*self.registry,
-            &self.runtime,
-            &self.binder,
-            &config.serving,
-        )
-        .await
-        .map_err(|error| explained(&error))?;
-        self.warn_of_unknown(config);
-        self.count();
-        Ok(())
-    }
-
-    fn count(&self) {
-        let readiness = self.catalog.readiness();
-        self.metrics
-            .set_models(readiness.n_loaded, readiness.failed.len());
-    }
-
-    /// Settings for models that the registry does not have: most likely a slip of the pen.
-    fn warn_of_unknown(&self, config: &Config) {
-        let is_unknown = |name: &str| self.catalog.model(name).is_err();
-        for name in config.models.keys().filter(|name| is_unknown(name)) {
-            tracing::warn!(
-                "`[models.{name}]` is configured, and there is no such model in the registry"
-            );
         }
-        for name in config
-            .serving
-            .versions
-            .names()
-            .filter(|name| is_unknown(name))
-        {
-            tracing::warn!(
-                "`serving.versions` names `{name}`, and there is no such model in the registry"
-            );
-        }
+    });
+}
+
+/// Settings for models that the registry does not have: most likely a slip of the pen.
+fn warn_of_unknown(catalog: &Models, config: &Config) {
+    let is_unknown = |name: &str| catalog.model(name).is_err();
+    for name in config.models.keys().filter(|name| is_unknown(name)) {
+        tracing::warn!(
+            "`[models.{name}]` is configured, and there is no such model in the registry"
+        );
+    }
+    let listed = config.serving.versions.names();
+    for name in listed.filter(|name| is_unknown(name)) {
+        tracing::warn!(
+            "`serving.versions` names `{name}`, and there is no such model in the registry"
+        );
     }
 }
 

@@ -5,6 +5,8 @@
 pub enum ErrorClass {
     /// The request is malformed or does not fit the model.
     InvalidInput,
+    /// Who calls did not prove who it is.
+    Unauthenticated,
     NotFound,
     MethodNotAllowed,
     /// Larger than a limit.
@@ -37,6 +39,7 @@ impl ErrorClass {
     const fn row(self) -> Row {
         match self {
             Self::InvalidInput => row("invalid_input", 400, 3),
+            Self::Unauthenticated => row("unauthenticated", 401, 16),
             Self::NotFound => row("not_found", 404, 5),
             Self::MethodNotAllowed => row("method_not_allowed", 405, 12),
             Self::TooLarge => row("too_large", 413, 8),

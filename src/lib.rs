@@ -17,6 +17,7 @@
 //! http::predict            bytes -> PredictRequest, checked as far as that goes without the model
 //!   Predictor::predict     opens the audit record; closes it with the outcome, whatever that is
 //!     models.resolve       name, alias or version -> a loaded version; memory only
+//!     plan.given         what the protocol leaves to the signature is typed by it; most requests pass as they are
 //!     plan.fit             request columns -> places of the serving plan; the last look-up by name
 //!     features.online      entity keys -> feature values, statuses, event timestamps; one round trip
 //!     assemble             features and inputs -> tensors; pure
@@ -33,7 +34,7 @@
 //! | 4 surfaces | `http` `grpc` | 3; of 2 only the public face; 1 |
 //! | 3 use cases | `predict` | 2, never a backend file; 1 |
 //! | 2 capabilities | `features` `models` `inference` `audit` | 1; sideways only `models` on `inference` |
-//! | 1 foundation | `types` `error` `telemetry` `shutdown` `workers` | each other, without cycles |
+//! | 1 foundation | `types` `error` `telemetry` `shutdown` `storage` `workers` | each other, without cycles |
 //!
 //! `tests/it/architecture.rs` holds the code to this; `docs/architecture.md` says what each module leaves out.
 
@@ -49,6 +50,7 @@ pub mod inference;
 pub mod models;
 pub mod predict;
 pub mod shutdown;
+pub mod storage;
 pub mod telemetry;
 pub mod types;
 pub mod workers;

@@ -12,21 +12,25 @@
 //! | `request_id` | of the request, as in its answer |
 //! | `trace_id` | W3C trace id, 32 hexadecimal digits |
 //! | `principal` | who called |
-//! | `surface` | which door the request came through: `http`, `cli` |
+//! | `surface` | which door the request came through: `http`, `mlflow`, `cli` |
 //! | `model.name`, `model.version` | the version that answered or failed; null when none was found for the request |
 //! | `model.alias` | the alias through which the version was reached |
 //! | `model.requested` | the model as the caller named it: `name`, `name@alias` or `name:version` |
+//! | `variants` | `[{version, alias, rows}]` where several versions answered: which rows of the request each of them; `model` is then the one of the most rows |
+//! | `shadow_of` | of a shadow run the id of the prediction that it shadows; null for a prediction |
 //! | `n_rows` | rows of the request |
-//! | `entities`, `inputs`, `rows` | `{column: values}` as the request gave them: a list with one value per row, or a scalar that counts for every row; null when the request has no such part (a request has `rows`, or the other two) |
+//! | `entities`, `inputs`, `rows` | `{column: values}` as the request gave them: a list with one value per row, or a scalar that counts for every row; null when the request has no such part (a request has `rows`, or the other two). Tensors are nested lists under `inputs`, an array that has no name under the empty name |
 //! | `params` | scoring parameters as they came, line feeds between tokens excepted |
 //! | `features` | `{"view:feature": {values, statuses, event_timestamps}}`, lists with one item per row: what the model was given |
 //! | `outputs` | `{name: values}` with one item per row |
 //! | `status` | `ok` or `error` |
 //! | `error` | `{class, code, message}` of the failure; the message may hold values of the request |
-//! | `timings_us` | `{features, assemble, queue, engine, total}` in microseconds; of a failure only `total` is known |
+//! | `difference` | of a shadow run `{name: {max_abs, n_rows}}` for each answered output: the largest distance of two numbers, and how many rows differ at all; null for an output that cannot be compared |
+//! | `timings_us` | `{features, assemble, queue, engine, total}` in microseconds; of a failure only `total` is known; of a call that several versions answered the longest of each |
 //!
 //! 64-bit integers are exact; NaN and the infinities are `"NaN"`, `"Infinity"`, `"-Infinity"`; values are written as in
-//! the answer. There is no `variant` before there are variants.
+//! the answer. An event with `shadow_of` is no prediction: nobody was answered. It has the request's parts at null; they
+//! stand in the event of the prediction.
 //!
 //! Not here: when events are written (`audit`), where to (`sink`).
 
@@ -38,11 +42,16 @@ use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use crate::types::cell::Cell;
+use crate::types::difference::{Difference, OutputDifference};
 use crate::types::feature::{FeatureCell, FeatureRows};
 use crate::types::names::{ModelRef, ModelVersion};
-use crate::types::prediction::{NamedOutput, Prediction, ServedBy, Timings};
-use crate::types::request::{Cells, ColumnPlace, PredictRequest, RequestColumn, RequestColumns};
+use crate::types::prediction::{NamedOutput, Prediction, ServedBy, Timings, VariantRows};
+use crate::types::request::{Cells, ColumnPlace, PredictRequest, RequestColumn, RequestInputs};
+use crate::types::scoring::Payload;
+use crate::types::tensor::NamedTensor;
 use crate::types::timestamp::Timestamp;
+use crate::types::value::serialize_f64;
 
 /// The version that this file describes.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -57,15 +66,18 @@ pub(super) struct Event<'a> {
     principal: Option<&'a str>,
     surface: &'static str,
     model: Model<'a>,
+    variants: Option<Variants<'a>>,
+    shadow_of: Option<Text<Uuid>>,
     n_rows: usize,
     entities: Option<Columns<'a>>,
-    inputs: Option<Columns<'a>>,
+    inputs: Option<Inputs<'a>>,
     rows: Option<Columns<'a>>,
     params: Option<Params<'a>>,
     features: Option<Features<'a>>,
     outputs: Option<Outputs<'a>>,
     status: Status,
     error: Option<ErrorFields<'a>>,
+    difference: Option<Differences<'a>>,
     timings_us: TimingsUs,
 }
 
@@ -75,6 +87,7 @@ pub(super) struct Subject<'a> {
     pub(super) time: Timestamp,
     pub(super) request: &'a PredictRequest,
     pub(super) served_by: Option<&'a ServedBy>,
+    pub(super) shadow_of: Option<Uuid>,
 }
 
 #[derive(Serialize)]
@@ -94,7 +107,20 @@ impl<'a> Event<'a> {
             features: Some(Features(&prediction.features)),
             outputs: Some(Outputs(&prediction.outputs)),
             model: Model::new(&subject.request.model, Some(&prediction.served_by)),
+            variants: Variants::of(&prediction.variants),
             ..Self::new(subject, Status::Ok, TimingsUs::of(&prediction.timings))
+        }
+    }
+
+    /// The event of a shadow run that came to its end.
+    pub(super) fn shadowed(
+        subject: &Subject<'a>,
+        prediction: &'a Prediction,
+        differences: &'a [OutputDifference],
+    ) -> Self {
+        Self {
+            difference: Some(Differences(differences)),
+            ..Self::answered(subject, prediction)
         }
     }
 
@@ -108,7 +134,9 @@ impl<'a> Event<'a> {
 
     fn new(subject: &Subject<'a>, status: Status, timings_us: TimingsUs) -> Self {
         let request = subject.request;
-        let columns = |place| Columns::at(&request.columns, place);
+        // A shadow run's request stands in the event of the prediction.
+        let is_shadow = subject.shadow_of.is_some();
+        let columns = |place| Columns::at(request.inputs.columns(), place).filter(|_| !is_shadow);
         Self {
             id: Text(subject.id),
             time: subject.time,
@@ -117,15 +145,18 @@ impl<'a> Event<'a> {
             principal: request.context.principal.as_deref(),
             surface: request.context.surface.as_str(),
             model: Model::new(&request.model, subject.served_by),
-            n_rows: request.columns.n_rows(),
+            variants: None,
+            shadow_of: subject.shadow_of.map(Text),
+            n_rows: request.inputs.n_rows(),
             entities: columns(ColumnPlace::Entities),
-            inputs: columns(ColumnPlace::Inputs),
+            inputs: Inputs::of(&request.inputs).filter(|_| !is_shadow),
             rows: columns(ColumnPlace::Rows),
-            params: request.params.as_deref().map(Params),
+            params: request.params.as_deref().filter(|_| !is_shadow).map(Params),
             features: None,
             outputs: None,
             status,
             error: None,
+            difference: None,
             timings_us,
         }
     }
@@ -157,6 +188,67 @@ impl<'a> Model<'a> {
     }
 }
 
+/// Which rows each version answered, where there were several.
+struct Variants<'a>(&'a [VariantRows]);
+
+impl<'a> Variants<'a> {
+    fn of(variants: &'a [VariantRows]) -> Option<Self> {
+        (!variants.is_empty()).then_some(Self(variants))
+    }
+}
+
+#[derive(Serialize)]
+struct Variant<'a> {
+    version: Text<ModelVersion>,
+    alias: Option<&'a str>,
+    rows: &'a [usize],
+}
+
+impl Serialize for Variants<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|variant| Variant {
+            version: Text(variant.served_by.version),
+            alias: variant.served_by.alias.as_deref(),
+            rows: &variant.rows,
+        }))
+    }
+}
+
+struct Differences<'a>(&'a [OutputDifference]);
+
+impl Serialize for Differences<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let outputs = self.0.iter();
+        serializer.collect_map(outputs.map(|output| {
+            let difference = output.difference.as_ref();
+            (&*output.name, difference.map(DifferenceFields::of))
+        }))
+    }
+}
+
+#[derive(Serialize)]
+struct DifferenceFields {
+    max_abs: Option<Number>,
+    n_rows: usize,
+}
+
+impl DifferenceFields {
+    fn of(difference: &Difference) -> Self {
+        Self {
+            max_abs: difference.max_abs.map(Number),
+            n_rows: difference.n_rows,
+        }
+    }
+}
+
+struct Number(f64);
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serialize_f64(self.0, serializer)
+    }
+}
+
 impl<T: Display> Serialize for Text<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0)
@@ -171,8 +263,7 @@ struct Columns<'a> {
 
 impl<'a> Columns<'a> {
     /// `None` when the request has nothing there.
-    fn at(columns: &'a RequestColumns, place: ColumnPlace) -> Option<Self> {
-        let columns = columns.columns();
+    fn at(columns: &'a [RequestColumn], place: ColumnPlace) -> Option<Self> {
         let any = columns.iter().any(|column| column.place == place);
         any.then_some(Self { columns, place })
     }
@@ -191,6 +282,40 @@ impl Serialize for Columns<'_> {
             }
         }
         map.end()
+    }
+}
+
+/// What a request gives beside entities and rows.
+enum Inputs<'a> {
+    Columns(Columns<'a>),
+    Tensors(&'a [NamedTensor]),
+    /// One array that the protocol gives no name.
+    Unnamed(&'a Cell),
+}
+
+impl<'a> Inputs<'a> {
+    fn of(inputs: &'a RequestInputs) -> Option<Self> {
+        if let RequestInputs::Tensors(tensors) = inputs {
+            return Some(Self::Tensors(tensors));
+        }
+        if let RequestInputs::Scoring(scoring) = inputs
+            && let Payload::Array(cell) = &scoring.payload
+        {
+            return Some(Self::Unnamed(cell));
+        }
+        Columns::at(inputs.columns(), ColumnPlace::Inputs).map(Self::Columns)
+    }
+}
+
+impl Serialize for Inputs<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Columns(columns) => columns.serialize(serializer),
+            Self::Tensors(tensors) => {
+                serializer.collect_map(tensors.iter().map(|named| (&named.name, &named.tensor)))
+            }
+            Self::Unnamed(cell) => serializer.collect_map([("", cell)]),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The audit trail: one event for every prediction, answered or not.
+//! The audit trail: one event for every prediction, answered or not, and one for every shadow run.
 //!
 //! `AuditLog::open` gives a record that is consumed once: closed with the outcome, or dropped, which is an event too.
 //! An event is in the page cache before `close` returns, so a killed process loses nothing that it answered.
@@ -33,6 +33,7 @@ use self::line::{Head, Line};
 use self::sink::AuditSink;
 use crate::error::{ErrorClass, Failure};
 use crate::telemetry::metrics::{AuditMetrics, Metrics};
+use crate::types::difference::OutputDifference;
 use crate::types::prediction::{Prediction, ServedBy};
 use crate::types::request::PredictRequest;
 use crate::types::timestamp::Timestamp;
@@ -136,6 +137,23 @@ impl AuditLog {
     /// Begins the record of a request. Errors only with `refuse`, while events cannot be written; every call finds
     /// out anew, so that predictions go on by themselves.
     pub fn open<'a>(&'a self, request: &'a PredictRequest) -> Result<AuditRecord<'a>, Error> {
+        self.open_for(request, None)
+    }
+
+    /// Begins the record of a shadow run of a request whose prediction is recorded already.
+    pub fn open_shadow<'a>(
+        &'a self,
+        request: &'a PredictRequest,
+        shadow_of: Uuid,
+    ) -> Result<AuditRecord<'a>, Error> {
+        self.open_for(request, Some(shadow_of))
+    }
+
+    fn open_for<'a>(
+        &'a self,
+        request: &'a PredictRequest,
+        shadow_of: Option<Uuid>,
+    ) -> Result<AuditRecord<'a>, Error> {
         if self.refuses() {
             self.check()?;
         }
@@ -146,6 +164,7 @@ impl AuditLog {
             time: Timestamp::now(),
             opened: Instant::now(),
             served_by: None,
+            shadow_of,
             is_open: true,
         })
     }
@@ -233,6 +252,8 @@ pub struct AuditRecord<'a> {
     time: Timestamp,
     opened: Instant,
     served_by: Option<ServedBy>,
+    /// Of a shadow run the prediction that it shadows.
+    shadow_of: Option<Uuid>,
     is_open: bool,
 }
 
@@ -251,11 +272,22 @@ impl AuditRecord<'_> {
     pub fn close(mut self, outcome: Result<&Prediction, &dyn Failure>) -> Result<(), Error> {
         let line = self.log.encode(&match outcome {
             Ok(prediction) => Event::answered(&self.subject(), prediction),
-            Err(failure) => self.failed(ErrorFields {
-                class: failure.class().name(),
-                code: failure.code(),
-                message: Text(failure),
-            }),
+            Err(failure) => self.failed(ErrorFields::of(failure)),
+        });
+        self.is_open = false;
+        self.log.append(line)
+    }
+
+    /// Writes the event of a shadow run: what it gave, and how far that is from what was answered.
+    pub fn close_shadow(
+        mut self,
+        outcome: Result<(&Prediction, &[OutputDifference]), &dyn Failure>,
+    ) -> Result<(), Error> {
+        let line = self.log.encode(&match outcome {
+            Ok((prediction, differences)) => {
+                Event::shadowed(&self.subject(), prediction, differences)
+            }
+            Err(failure) => self.failed(ErrorFields::of(failure)),
         });
         self.is_open = false;
         self.log.append(line)
@@ -271,6 +303,7 @@ impl AuditRecord<'_> {
             time: self.time,
             request: self.request,
             served_by: self.served_by.as_ref(),
+            shadow_of: self.shadow_of,
         }
     }
 }
@@ -281,13 +314,25 @@ impl Drop for AuditRecord<'_> {
         if !self.is_open {
             return;
         }
-        let line = self.log.encode(&self.failed(unclosed()));
+        let line = self
+            .log
+            .encode(&self.failed(unclosed(self.shadow_of.is_some())));
         let _ = self.log.append(line);
     }
 }
 
+impl<'a> ErrorFields<'a> {
+    fn of(failure: &'a (dyn Failure + 'a)) -> Self {
+        Self {
+            class: failure.class().name(),
+            code: failure.code(),
+            message: Text(failure),
+        }
+    }
+}
+
 /// What became of a request whose record was never closed.
-fn unclosed() -> ErrorFields<'static> {
+fn unclosed(is_shadow: bool) -> ErrorFields<'static> {
     if std::thread::panicking() {
         return ErrorFields {
             class: ErrorClass::Internal.name(),
@@ -298,6 +343,9 @@ fn unclosed() -> ErrorFields<'static> {
     ErrorFields {
         class: ErrorClass::Cancelled.name(),
         code: "cancelled",
-        message: Text(&"the caller went away before the answer"),
+        message: match is_shadow {
+            true => Text(&"the process stopped before the shadow run had ended"),
+            false => Text(&"the caller went away before the answer"),
+        },
     }
 }

@@ -16,11 +16,12 @@ use super::*;
 use crate::types::byte_size::ByteSize;
 use crate::types::cell::Cell;
 use crate::types::deadline::Deadline;
+use crate::types::difference::{Difference, OutputDifference};
 use crate::types::feature::{FeatureCell, FeatureRows, FeatureStatus};
 use crate::types::names::ModelVersion;
-use crate::types::prediction::{NamedOutput, Timings};
+use crate::types::prediction::{Layout, NamedOutput, Timings, VariantRows};
 use crate::types::request::{
-    Cells, ColumnPlace, RequestColumn, RequestColumns, RequestContext, Surface,
+    Cells, ColumnPlace, RequestColumn, RequestColumns, RequestContext, RequestInputs, Surface,
 };
 use crate::types::tensor::{Output, Tensor};
 use crate::types::value::Value;
@@ -34,7 +35,7 @@ fn request_of(columns: Vec<RequestColumn>) -> PredictRequest {
     let params = r#"{"raw":  1.0}"#.to_owned();
     PredictRequest {
         model: "ranking@champion".parse().unwrap(),
-        columns: RequestColumns::new(columns, 100).unwrap(),
+        inputs: RequestInputs::Columns(RequestColumns::new(columns, 100).unwrap()),
         params: Some(RawValue::from_string(params).unwrap().into()),
         deadline: Deadline::after(Duration::from_secs(1)),
         context: RequestContext {
@@ -79,7 +80,9 @@ fn prediction(id: Uuid) -> Prediction {
     Prediction {
         id,
         served_by: served_by(),
+        variants: Vec::new(),
         n_rows: 2,
+        layout: Layout::Table,
         outputs: vec![NamedOutput {
             name: "score".into(),
             output: Output::Tensor(Tensor::Float32(score)),
@@ -169,13 +172,13 @@ fn an_answer_is_one_event_with_everything_about_it() {
 
 const GOLDEN: &str = r#"{"schema_version":1,"writer":"w","sequence":1,"id":"i","time":"t","request_id":"r-1",
 "trace_id":"0af7651916cd43dd8448eb211c80319c","principal":null,"surface":"http",
-"model":{"name":"ranking","version":"3","alias":"champion","requested":"ranking@champion"},"n_rows":2,
+"model":{"name":"ranking","version":"3","alias":"champion","requested":"ranking@champion"},"variants":null,"shadow_of":null,"n_rows":2,
 "entities":{"driver_id":[1001,18446744073709551615]},"inputs":{"trip_km":"NaN"},"rows":null,"params":{"raw":1.0},
 "features":{"stats:rate":{"values":[0.25,null],"statuses":["present","not_found"],
 "event_timestamps":["1970-01-01T00:00:01.500Z",null]},
 "stats:trips":{"values":[9223372036854775807,null],"statuses":["present","present"],
 "event_timestamps":["1970-01-01T00:00:01.500Z","1970-01-01T00:00:01.500Z"]}},
-"outputs":{"score":[0.5,"Infinity"]},"status":"ok","error":null,
+"outputs":{"score":[0.5,"Infinity"]},"status":"ok","error":null,"difference":null,
 "timings_us":{"features":131,"assemble":3,"queue":0,"engine":5,"total":160}}"#;
 
 #[derive(Debug, thiserror::Error)]
@@ -221,6 +224,101 @@ fn a_failure_names_what_failed_and_the_version_if_one_was_found() {
         assert_eq!(event["features"], Json::Null);
         assert_eq!(event["timings_us"]["engine"], Json::Null);
         assert!(event["timings_us"]["total"].is_u64());
+    }
+}
+
+#[test]
+fn a_call_that_versions_shared_tells_which_rows_each_answered() {
+    let fixture = Fixture::start();
+    let request = request();
+    let record = fixture.log.open(&request).unwrap();
+    let mut prediction = prediction(record.id());
+    let challenger = ServedBy {
+        version: ModelVersion(4),
+        alias: Some("challenger".into()),
+        ..served_by()
+    };
+    let part = |served_by, row| VariantRows {
+        served_by,
+        rows: vec![row],
+    };
+    prediction.variants = vec![part(challenger, 1), part(served_by(), 0)];
+    record.close(Ok(&prediction)).unwrap();
+    fixture.answer();
+    let events = fixture.events();
+    assert_eq!(
+        events[0]["variants"],
+        json!([
+            {"version": "4", "alias": "challenger", "rows": [1]},
+            {"version": "3", "alias": "champion", "rows": [0]},
+        ])
+    );
+    assert_eq!(events[1]["variants"], Json::Null);
+}
+
+#[test]
+fn a_shadow_run_is_an_event_of_its_own_that_points_to_the_prediction() {
+    let fixture = Fixture::start();
+    let request = request();
+    let shadowed = Uuid::now_v7();
+    let open = || fixture.log.open_shadow(&request, shadowed).unwrap();
+    let mut record = open();
+    record.served_by(served_by());
+    let prediction = prediction(record.id());
+    let difference = |name: &str, difference| OutputDifference {
+        name: name.into(),
+        difference,
+    };
+    let differences = [
+        difference(
+            "score",
+            Some(Difference {
+                max_abs: Some(f64::INFINITY),
+                n_rows: 1,
+            }),
+        ),
+        difference(
+            "label",
+            Some(Difference {
+                max_abs: None,
+                n_rows: 0,
+            }),
+        ),
+        difference("other", None),
+    ];
+    record
+        .close_shadow(Ok((&prediction, &differences)))
+        .unwrap();
+    open()
+        .close_shadow(Err(&FeatureMissing { row: 1 }))
+        .unwrap();
+    drop(open());
+    fixture.answer();
+
+    let events = fixture.events();
+    for event in &events[..3] {
+        assert_eq!(event["shadow_of"], shadowed.to_string());
+        assert_ne!(event["id"], event["shadow_of"]);
+        assert_eq!(event["request_id"], "r-1");
+        for part in ["entities", "inputs", "rows", "params", "variants"] {
+            assert_eq!(event[part], Json::Null, "{part}");
+        }
+    }
+    assert_eq!(
+        events[0]["difference"],
+        json!({
+            "score": {"max_abs": "Infinity", "n_rows": 1},
+            "label": {"max_abs": null, "n_rows": 0},
+            "other": null,
+        })
+    );
+    assert_eq!(events[0]["outputs"], events[3]["outputs"]);
+    assert_eq!(events[1]["error"]["code"], "feature_missing");
+    assert_eq!(events[2]["error"]["code"], "cancelled");
+    let message = events[2]["error"]["message"].as_str().unwrap();
+    assert!(message.contains("shadow run"), "{message}");
+    for field in ["shadow_of", "difference"] {
+        assert_eq!(events[3][field], Json::Null, "{field}");
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::ser::{Serialize, SerializeMap, SerializeStruct, Serializer};
 
 use crate::types::feature::{FeatureCell, FeatureRows};
-use crate::types::prediction::{Prediction, ServedBy, Timings};
+use crate::types::prediction::{Prediction, ServedBy, Timings, VariantRows};
 use crate::types::timestamp::Timestamp;
 use crate::types::value::serialize_f64;
 
@@ -31,6 +31,9 @@ impl Serialize for PredictAnswer<'_> {
             &*self.prediction.id.hyphenated().encode_lower(&mut buffer),
         )?;
         map.serialize_entry("model", &Model(&self.prediction.served_by))?;
+        if !self.prediction.variants.is_empty() {
+            map.serialize_entry("variants", &Variants(&self.prediction.variants))?;
+        }
         map.serialize_entry("n_rows", &self.prediction.n_rows)?;
         map.serialize_entry("outputs", &Outputs(self.prediction))?;
         if self.explain {
@@ -50,6 +53,28 @@ impl Serialize for Model<'_> {
         model.serialize_field("version", &Text(self.0.version))?;
         model.serialize_field("alias", &self.0.alias.as_deref())?;
         model.end()
+    }
+}
+
+/// Which rows each version answered, where there were several.
+struct Variants<'a>(&'a [VariantRows]);
+
+impl Serialize for Variants<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(Variant))
+    }
+}
+
+struct Variant<'a>(&'a VariantRows);
+
+impl Serialize for Variant<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let served_by = &self.0.served_by;
+        let mut variant = serializer.serialize_struct("variant", 3)?;
+        variant.serialize_field("version", &Text(served_by.version))?;
+        variant.serialize_field("alias", &served_by.alias.as_deref())?;
+        variant.serialize_field("rows", &self.0.rows)?;
+        variant.end()
     }
 }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{Api, json};
 use crate::error::Failure;
 use crate::features::FeatureStore;
-use crate::models::Readiness;
+use crate::models::{Readiness, RegistryStatus};
 
 /// The process answers.
 pub(super) async fn alive() -> Response<Body> {
@@ -45,6 +45,9 @@ pub(super) async fn ready(State(api): State<Arc<Api>>) -> Response<Body> {
     if let Some(reason) = reason(&models) {
         reasons.push(reason);
     }
+    reasons.extend(models.behind.iter().cloned());
+    let registry = api.predictor.models().registry();
+    reasons.extend(registry.and_then(|registry| unread_registry(&registry)));
     if let Some(features) = &api.features
         && let Err(error) = features.ping().await
     {
@@ -94,6 +97,20 @@ fn stale_registry(features: &FeatureStore) -> Vec<String> {
         ));
     }
     reasons
+}
+
+/// What was served before goes on being served.
+fn unread_registry(status: &RegistryStatus) -> Option<String> {
+    let failure = status.failure.as_ref()?;
+    let since = match (status.read_at, status.from_saved_set) {
+        (Some(at), false) => format!("models are served as of {at}"),
+        (Some(at), true) => format!("the models that served on {at} are served"),
+        (None, _) => "the models that served last are served".to_owned(),
+    };
+    let (message, code) = (&failure.message, failure.code);
+    Some(format!(
+        "model registry unreachable: {message} ({code}); {since}"
+    ))
 }
 
 fn reason(models: &Readiness) -> Option<String> {

@@ -12,7 +12,7 @@ use tower::{Layer, Service};
 
 use super::error::Error;
 use super::place::{self, Placed};
-use super::{Api, extract, feast, problem};
+use super::{Api, extract, feast, mlflow, problem};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::{InFlight, Metrics};
 
@@ -129,7 +129,8 @@ pub(super) async fn unknown_route(request: Request) -> Response<Body> {
 
 pub(super) async fn method_not_allowed(request: Request) -> Response<Body> {
     let route = request.extensions().get::<MatchedPath>();
-    if route.is_some_and(|route| feast::PATHS.contains(&route.as_str())) {
+    let is_theirs = |path| feast::PATHS.contains(&path) || mlflow::PATHS.contains(&path);
+    if route.is_some_and(|route| is_theirs(route.as_str())) {
         return feast::method_not_allowed();
     }
     let error = Error::MethodNotAllowed {

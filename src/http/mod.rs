@@ -11,6 +11,7 @@ mod extract;
 mod feast;
 mod health;
 mod layers;
+pub mod mlflow;
 pub mod models;
 mod openapi;
 mod place;
@@ -18,12 +19,14 @@ mod poll_again;
 mod predict;
 mod problem;
 mod server;
+mod webhook;
 
 pub use encode::features_json;
 pub use error::Error;
 pub use feast::Running as Materializing;
 pub use predict::predict_once;
 pub use server::serve;
+pub use webhook::Webhook;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -74,6 +77,8 @@ pub struct Config {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String", extend("format" = "duration"))]
     pub drain_timeout: Duration,
+    /// MLflow's scoring protocol.
+    pub mlflow: mlflow::Config,
 }
 
 impl Default for Config {
@@ -87,6 +92,7 @@ impl Default for Config {
             max_rows: const { NonZeroUsize::new(100_000).unwrap() },
             request_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(30),
+            mlflow: mlflow::Config::default(),
         }
     }
 }
@@ -129,15 +135,18 @@ pub struct Api {
     pub shutdown: Shutdown,
     pub ready: crate::models::Ready,
     pub materializing: Materializing,
+    pub webhook: Webhook,
 }
 
 /// All routes.
 pub fn router(api: Arc<Api>) -> Router {
     Router::new()
         .merge(feast::routes())
+        .merge(mlflow::routes())
         .route("/v1/models", get(models::list))
         .route("/v1/models/{model}", get(models::show))
         .route("/v1/models/{model}/predict", post(predict::predict))
+        .route("/v1/webhooks/mlflow", post(webhook::receive))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))

@@ -12,7 +12,9 @@ use serde_json::{Value, json as object};
 use super::error::Error;
 use super::{Api, extract, json, problem};
 use crate::error::Failure;
-use crate::models::{LoadError, ModelStatus, ServedVersion, VersionState, VersionStatus};
+use crate::models::{
+    Behind, ModelStatus, RegistryStatus, ServedVersion, VersionState, VersionStatus, traffic,
+};
 use crate::predict::{Description, Models, ServingPlan};
 use crate::types::names::ModelRef;
 use crate::types::signature::{ColumnType, OutputKind, Schema, Signature};
@@ -24,15 +26,58 @@ pub struct ModelList {
     pub models: Vec<Model>,
 }
 
+/// The same, with how the registry was last read.
+#[derive(Serialize)]
+struct Served {
+    models: Vec<Model>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registry: Option<Registry>,
+}
+
+#[derive(Serialize)]
+struct Registry {
+    location: String,
+    /// When it was last listed with success; of a saved set, when that was written.
+    read_at: Option<Timestamp>,
+    /// `registry`, or `last_known_good` where it has not answered since the start.
+    served_from: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<ReadFailure>,
+}
+
+#[derive(Serialize)]
+struct ReadFailure {
+    #[serde(flatten)]
+    newest: LoadFailure,
+    since: Timestamp,
+    attempts: u32,
+}
+
 #[derive(Serialize)]
 pub struct Model {
     pub name: String,
     /// What the plain name stands for; null when nothing of the model can be served.
     pub serving: Option<Serving>,
     pub aliases: BTreeMap<String, String>,
+    /// Names that stand for an older version than the registry wants.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub behind: Vec<NameBehind>,
+    /// How calls for the plain name are shared out, where the configuration says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
     pub versions: Vec<Version>,
+    /// Why the registry's newest word on the model cannot be followed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<LoadFailure>,
+}
+
+/// Why the wanted version does not serve stands in its own entry.
+#[derive(Serialize)]
+pub struct NameBehind {
+    /// Null for the plain name.
+    pub alias: Option<String>,
+    pub wanted: String,
+    pub served: String,
 }
 
 #[derive(Serialize)]
@@ -42,12 +87,46 @@ pub struct Serving {
 }
 
 #[derive(Serialize)]
+pub struct Traffic {
+    pub shares: Vec<Share>,
+    pub shadows: Vec<Shadow>,
+    /// Aliases of the configuration that take no part, and why.
+    pub left_out: Vec<LeftOut>,
+}
+
+#[derive(Serialize)]
+pub struct Share {
+    pub alias: Option<String>,
+    pub version: String,
+    pub weight: u32,
+    /// Of all keys, from 0 to 1.
+    pub share: f64,
+}
+
+#[derive(Serialize)]
+pub struct Shadow {
+    pub alias: Option<String>,
+    pub version: String,
+}
+
+#[derive(Serialize)]
+pub struct LeftOut {
+    pub alias: String,
+    #[serde(flatten)]
+    pub failure: LoadFailure,
+}
+
+#[derive(Serialize)]
 pub struct Version {
     pub version: String,
-    /// `loaded`, `failed` or `not_served`.
+    /// `loaded`, `failed`, `loading` or `not_served`.
     pub state: &'static str,
+    /// Why it failed; of a loaded one, why it could not be loaded or bound anew.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<LoadFailure>,
+    /// Until when a version that nothing wants any more stays loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept_until: Option<Timestamp>,
     #[serde(flatten)]
     pub loaded: Option<Loaded>,
 }
@@ -77,13 +156,37 @@ pub struct Loaded {
 }
 
 pub(super) async fn list(State(api): State<Arc<Api>>) -> Response<Body> {
-    let models = api.predictor.models().models();
+    let catalog = api.predictor.models();
+    let models = catalog.models();
     json(
         StatusCode::OK,
-        &ModelList {
+        &Served {
             models: models.iter().map(|model| describe(model)).collect(),
+            registry: catalog.registry().map(|status| describe_registry(&status)),
         },
     )
+}
+
+fn describe_registry(status: &RegistryStatus) -> Registry {
+    let failure = status.failure.as_ref().map(|failure| ReadFailure {
+        newest: LoadFailure {
+            code: failure.code,
+            message: failure.message.clone(),
+            hint: failure.hint.clone(),
+        },
+        since: failure.since,
+        attempts: failure.n_attempts,
+    });
+    Registry {
+        location: status.location.clone(),
+        read_at: status.read_at,
+        served_from: if status.from_saved_set {
+            "last_known_good"
+        } else {
+            "registry"
+        },
+        failure,
+    }
 }
 
 pub(super) async fn show(
@@ -119,10 +222,10 @@ pub fn describe(status: &ModelStatus<ServingPlan>) -> Model {
                     version: serving.version.to_string(),
                     alias,
                 }),
-                None,
+                status.trouble.as_deref().map(|error| failure(error)),
             )
         }
-        Err(error) => (None, Some(failure(error))),
+        Err(error) => (None, Some(failure(&**error))),
     };
     Model {
         name: status.name.to_string(),
@@ -132,27 +235,73 @@ pub fn describe(status: &ModelStatus<ServingPlan>) -> Model {
             .iter()
             .map(|(alias, version)| (alias.to_string(), version.to_string()))
             .collect(),
-        versions: status.versions.iter().map(describe_version).collect(),
+        behind: status.behind.iter().map(describe_behind).collect(),
+        traffic: status.traffic.as_deref().map(describe_traffic),
+        versions: status
+            .versions
+            .iter()
+            .map(|version| describe_version(status, version))
+            .collect(),
         error,
     }
 }
 
-fn describe_version(status: &VersionStatus<ServingPlan>) -> Version {
+fn describe_behind(behind: &Behind) -> NameBehind {
+    NameBehind {
+        alias: behind.alias.as_deref().map(str::to_owned),
+        wanted: behind.wanted.to_string(),
+        served: behind.served.to_string(),
+    }
+}
+
+fn describe_traffic(traffic: &traffic::Traffic<ServingPlan>) -> Traffic {
+    let shares = traffic.shares().map(|share| Share {
+        alias: share.alias.map(str::to_owned),
+        version: share.version.to_string(),
+        weight: share.weight,
+        share: share.share,
+    });
+    let shadows = traffic.shadows().iter().map(|shadow| Shadow {
+        alias: shadow.alias.as_deref().map(str::to_owned),
+        version: shadow.version.version.to_string(),
+    });
+    let left_out = traffic.left_out().iter().map(|left_out| LeftOut {
+        alias: left_out.alias.clone(),
+        failure: failure(left_out),
+    });
+    Traffic {
+        shares: shares.collect(),
+        shadows: shadows.collect(),
+        left_out: left_out.collect(),
+    }
+}
+
+fn describe_version(
+    model: &ModelStatus<ServingPlan>,
+    status: &VersionStatus<ServingPlan>,
+) -> Version {
     let (state, error, loaded) = match &status.state {
-        VersionState::Loaded(served) => ("loaded", None, Some(describe_loaded(served))),
-        VersionState::Failed(error) => ("failed", Some(failure(error)), None),
+        VersionState::Loaded(served) => {
+            let aliases = model.aliases_of(status.version);
+            let aliases = aliases.iter().map(ToString::to_string).collect();
+            let setback = status.setback.as_deref().map(|error| failure(error));
+            ("loaded", setback, Some(describe_loaded(served, aliases)))
+        }
+        VersionState::Failed(error) => ("failed", Some(failure(&**error)), None),
+        VersionState::Loading => ("loading", None, None),
         VersionState::NotServed => ("not_served", None, None),
     };
     Version {
         version: status.version.to_string(),
         state,
         error,
+        kept_until: status.kept_until,
         loaded,
     }
 }
 
 /// A version that is loaded, as `/v1/models` and `models check` show it.
-pub fn describe_loaded(served: &ServedVersion<ServingPlan>) -> Loaded {
+pub fn describe_loaded(served: &ServedVersion<ServingPlan>, aliases: Vec<String>) -> Loaded {
     let outputs = served
         .model
         .graph()
@@ -165,7 +314,7 @@ pub fn describe_loaded(served: &ServedVersion<ServingPlan>) -> Loaded {
             OutputKind::Maps => object!({ "name": output.name, "dtype": "map" }),
         });
     Loaded {
-        aliases: served.aliases.iter().map(ToString::to_string).collect(),
+        aliases,
         tags: served.tags.clone(),
         loaded_at: served.loaded_at,
         n_bytes: served.n_bytes,
@@ -179,7 +328,7 @@ pub fn describe_loaded(served: &ServedVersion<ServingPlan>) -> Loaded {
     }
 }
 
-fn failure(error: &LoadError) -> LoadFailure {
+fn failure(error: &dyn Failure) -> LoadFailure {
     LoadFailure {
         code: error.code(),
         message: error.to_string(),

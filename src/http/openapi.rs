@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::Api;
 use crate::models::ServedVersion;
+use crate::models::traffic::Traffic;
 use crate::predict::{ColumnDescription, Description, ServingPlan};
 use crate::types::dtype::DType;
 use crate::types::signature::{OutputKind, OutputSpec};
@@ -59,6 +60,7 @@ pub(super) async fn swagger_ui(Path(file): Path<String>) -> Response<Body> {
 /// The document for what is served at this moment.
 fn of(api: &Api) -> Value {
     let mut paths = general_paths();
+    paths.extend(super::mlflow::openapi_paths());
     let mut schemas = general_schemas();
     if api.features.is_some() {
         paths.extend(super::feast::openapi_paths());
@@ -71,10 +73,11 @@ fn of(api: &Api) -> Value {
         let plan = model.plan.describe();
         schemas.insert(format!("{name}.Request"), request_schema(&plan));
         schemas.insert(format!("{name}.Response"), response_schema(model));
-        paths.insert(
-            format!("/v1/models/{}/predict", model.name),
-            predict_operation(model, &name, &plan),
-        );
+        let mut operation = predict_operation(model, &name, &plan);
+        if let Some(traffic) = &status.traffic {
+            operation["post"]["description"] = json!(describe_traffic(traffic));
+        }
+        paths.insert(format!("/v1/models/{}/predict", model.name), operation);
     }
     json!({
         "openapi": "3.1.0",
@@ -126,6 +129,19 @@ fn predict_operation(model: &ServedVersion<ServingPlan>, name: &str, plan: &Desc
         }}},
         "responses": responses(reference(&format!("{name}.Response"))),
     }})
+}
+
+fn describe_traffic(traffic: &Traffic<ServingPlan>) -> String {
+    let percent = |share: f64| (share * 100.0).round();
+    let shares = traffic.shares().map(|share| match share.alias {
+        Some(alias) => format!("{} ({alias}, {} %)", share.version, percent(share.share)),
+        None => format!("{} ({} %)", share.version, percent(share.share)),
+    });
+    let shares: Vec<String> = shares.collect();
+    format!(
+        "Shared out by entity key. Versions now: {}.",
+        shares.join(", ")
+    )
 }
 
 fn request_schema(plan: &Description) -> Value {
@@ -231,6 +247,7 @@ fn response_schema(model: &ServedVersion<ServingPlan>) -> Value {
         "properties": {
             "id": { "type": "string", "format": "uuid" },
             "model": reference("Model"),
+            "variants": reference("Variants"),
             "n_rows": { "type": "integer", "minimum": 1 },
             "outputs": { "type": "object", "required": names, "properties": outputs },
             "features": reference("Features"),
@@ -335,6 +352,7 @@ fn general_paths() -> Map<String, Value> {
             "200": { "description": "OK", "content": { "text/plain": { "schema": { "type": "string" } } } } } } })
     };
     let paths = [
+        ("/v1/webhooks/mlflow", webhook_operation()),
         (
             "/v1/models",
             json_of(
@@ -369,6 +387,37 @@ fn general_paths() -> Map<String, Value> {
         .collect()
 }
 
+fn webhook_operation() -> Value {
+    let header = |name: &str, description: &str| {
+        json!({ "name": name, "in": "header", "required": true,
+        "schema": { "type": "string" }, "description": description })
+    };
+    let problem = |description: &str| {
+        json!({ "description": description,
+            "content": { "application/problem+json": { "schema": reference("Problem") } } })
+    };
+    json!({ "post": { "tags": ["models"], "operationId": "mlflow_webhook",
+        "summary": "MLflow tells that its registry has changed; it is looked at again",
+        "parameters": [
+            header("X-MLflow-Delivery-Id", "The same in every attempt"),
+            header("X-MLflow-Timestamp", "Unix seconds of the first attempt"),
+            header("X-MLflow-Signature", "`v1,` and the base64 of HMAC-SHA256 of `id.timestamp.body`"),
+        ],
+        "requestBody": { "required": true, "content": { "application/json": { "schema": {
+            "type": "object", "required": ["entity"], "properties": {
+                "entity": { "type": "string" }, "action": { "type": "string" },
+                "timestamp": { "type": "string", "format": "date-time" }, "data": { "type": "object" } } } } } },
+        "responses": {
+            "200": { "description": "Taken", "content": { "application/json": { "schema": {
+                "type": "object", "required": ["status"], "properties": {
+                    "status": { "enum": ["accepted", "ignored", "repeated"] } } } } } },
+            "400": problem("It is signed and no event"),
+            "401": problem("The signature is wrong, or the timestamp is from another time"),
+            "404": problem("No secret is configured"),
+            "413": problem("The body is over the limit"),
+        } } })
+}
+
 fn general_schemas() -> Map<String, Value> {
     let list = |items: Value| json!({ "type": "array", "items": items });
     let schemas = [
@@ -378,12 +427,20 @@ fn general_schemas() -> Map<String, Value> {
                 "name": { "type": "string" }, "version": { "type": "string" }, "alias": { "type": ["string", "null"] } } }),
         ),
         (
+            "Variants",
+            json!({ "type": "array", "description":
+                "Only where versions share the model's traffic and several answered: which rows each of them",
+                "items": { "type": "object", "required": ["version", "alias", "rows"], "properties": {
+                    "version": { "type": "string" }, "alias": { "type": ["string", "null"] },
+                    "rows": list(json!({ "type": "integer", "minimum": 0 })) } } }),
+        ),
+        (
             "Features",
             json!({ "type": "object", "description": "Only with `explain`; by `view:feature`",
                 "additionalProperties": { "type": "object", "properties": {
                     "values": list(json!({})),
                     "statuses": list(json!({ "enum":
-                        ["present", "null", "not_found", "outside_max_age", "overridden", "default"] })),
+                        ["present", "null", "not_found", "outside_max_age", "overridden", "default", "not_used"] })),
                     "event_timestamps": list(json!({ "type": ["string", "null"], "format": "date-time" })),
                     "ages_s": list(json!({ "type": ["number", "null"] })) } } }),
         ),

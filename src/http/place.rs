@@ -15,9 +15,13 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::shutdown::Shutdown;
 
 /// Routes whose requests are short if their bodies are.
-const SHORT_ROUTES: [&str; 5] = [
+const SHORT_ROUTES: [&str; 9] = [
     "/v1/models/{model}/predict",
     "/get-online-features",
+    "/invocations",
+    "/models/{model}/invocations",
+    "/ping",
+    "/version",
     "/healthz",
     "/readyz",
     "/health",

@@ -12,7 +12,7 @@ use super::error::Error;
 use super::{Api, decode, extract, problem};
 use crate::shutdown::run_here;
 use crate::types::deadline::Deadline;
-use crate::types::request::{PredictRequest, RequestContext};
+use crate::types::request::{PredictRequest, RequestContext, RequestInputs};
 
 /// Decoding so many bytes takes about half a millisecond.
 const LARGE_BODY: usize = 64 * 1024;
@@ -70,7 +70,7 @@ pub async fn predict_once(
     })?;
     let request = PredictRequest {
         model: model.parse()?,
-        columns: body.columns,
+        inputs: RequestInputs::Columns(body.columns),
         params: body.params,
         deadline,
         context,

@@ -66,6 +66,7 @@ pub(super) fn render(failure: &dyn Failure, request_id: &str) -> Response<Body> 
 fn title(class: ErrorClass) -> &'static str {
     match class {
         ErrorClass::InvalidInput => "The request is not valid",
+        ErrorClass::Unauthenticated => "Not authenticated",
         ErrorClass::NotFound => "Not found",
         ErrorClass::MethodNotAllowed => "Method not allowed",
         ErrorClass::TooLarge => "Too large",

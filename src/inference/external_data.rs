@@ -19,16 +19,20 @@ const MAX_FILE_BYTES: u64 = 2 << 30;
 /// Graphs within graphs, as `If` and `Loop` have them, and the messages between.
 const MAX_DEPTH: usize = 100;
 
+/// The files that hold tensor data, as the ONNX file names them: relative to its own directory.
+///
 /// Fails if the file is not a protobuf message, or names a file that is not below the file's own directory.
-pub(super) fn check(path: &Path) -> Result<(), Error> {
+pub(crate) fn files(path: &Path) -> Result<BTreeSet<String>, Error> {
     let bytes = read(path)?;
     let mut locations = BTreeSet::new();
     scan(Message::Model, &bytes, 0, &mut locations).map_err(|error| Error::Malformed {
         path: path.to_owned(),
         reason: error.to_string(),
     })?;
-    let directory = path.parent().unwrap_or(Path::new("."));
-    for location in locations {
+    // A bare file name has an empty parent.
+    let parent = path.parent().filter(|parent| *parent != Path::new(""));
+    let directory = parent.unwrap_or(Path::new("."));
+    for location in &locations {
         let refused = |reason| Error::ExternalData {
             path: path.to_owned(),
             location: location.clone(),
@@ -38,9 +42,9 @@ pub(super) fn check(path: &Path) -> Result<(), Error> {
         if location.starts_with('*') {
             return Err(refused("this is not a file name"));
         }
-        confine(directory, &location).map_err(refused)?;
+        confine(directory, location).map_err(refused)?;
     }
-    Ok(())
+    Ok(locations)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
@@ -180,7 +184,7 @@ mod tests {
     fn tensor_data_beside_the_model_loads() {
         load(&with_external_data("weights")).unwrap();
         load(&with_external_data("./weights")).unwrap();
-        check(&fixture("models/ext_data/model.onnx")).unwrap();
+        files(&fixture("models/ext_data/model.onnx")).unwrap();
     }
 
     #[test]

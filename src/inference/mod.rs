@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 pub use config::Config;
 pub(crate) use confine::confine;
 pub use error::Error;
+pub(crate) use external_data::files as external_data_files;
 pub use options::{ExecutionMode, GraphOptimization, SessionOptions};
 pub use served_model::{Inference, ServedModel, WarmRun};
 
@@ -72,7 +73,7 @@ impl Runtime {
     /// Takes from a millisecond to seconds: call it off the async workers. The file and its external data are checked
     /// before ONNX Runtime opens them: tensors may lie only in files below the file's own directory.
     pub fn load_model(&self, path: &Path, options: &SessionOptions) -> Result<ServedModel, Error> {
-        external_data::check(path)?;
+        external_data::files(path)?;
         let options = options.limited_to(config::available_cores(), self.config.intra_op_threads);
         let (graph, first) = self.library.open(path, &options)?;
         let mut engines: Vec<Box<dyn Engine>> = vec![Box::new(first)];

@@ -86,6 +86,11 @@ impl ServedModel {
         self.pool.n_engines()
     }
 
+    /// No clone of the model and no run has its engines any more but this one.
+    pub fn is_last_holder(&self) -> bool {
+        Arc::strong_count(&self.pool) == 1
+    }
+
     /// How long a run takes, once the model is warm.
     pub fn warm_run(&self) -> Option<WarmRun> {
         self.warm_run
@@ -98,6 +103,18 @@ impl ServedModel {
     /// has not.
     /// Cancel safety: a call abandoned while it waits is never run; a run in progress ends and is dropped.
     pub async fn infer(&self, inputs: Vec<Tensor>, deadline: Deadline) -> Result<Inference, Error> {
+        let n_rows = self.n_rows(&inputs);
+        let inference = self.infer_any(inputs, deadline).await?;
+        self.check_rows(&inference.outputs, n_rows)?;
+        Ok(inference)
+    }
+
+    /// The same for a call that does not ask for a row per input row: never `Shape`.
+    pub async fn infer_any(
+        &self,
+        inputs: Vec<Tensor>,
+        deadline: Deadline,
+    ) -> Result<Inference, Error> {
         let called = Instant::now();
         let n_rows = self.n_rows(&inputs);
         let mut lease = self.pool.claim(deadline).await?;
@@ -106,7 +123,6 @@ impl ServedModel {
         } else {
             run_elsewhere(lease, inputs, deadline).await?
         };
-        self.check_rows(&run.outputs, n_rows)?;
         Ok(Inference {
             outputs: run.outputs,
             queue: run.started.duration_since(called),

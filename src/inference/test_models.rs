@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use prost::encoding::{WireType, encode_key, encode_varint};
 
-use super::{Config, Runtime};
+use super::{Config, Engine, Runtime, ServedModel};
+use crate::types::signature::Graph;
 
 /// Two engines per model.
 pub(crate) fn runtime() -> Runtime {
@@ -14,6 +15,11 @@ pub(crate) fn runtime() -> Runtime {
         ..Config::default()
     };
     Runtime::load(&config, None).unwrap()
+}
+
+/// A model over engines of the test's own. It was never warmed up, so each run goes to a blocking thread.
+pub(crate) fn served(graph: Graph, engines: Vec<Box<dyn Engine>>) -> ServedModel {
+    ServedModel::new(graph, engines, Config::default().max_waiting)
 }
 
 /// A directory below `tests/fixtures/mlflow`.
@@ -26,6 +32,7 @@ pub(crate) fn fixture(path: &str) -> PathBuf {
 /// Element types by their number in `TensorProto.DataType`.
 pub(crate) const FLOAT: u64 = 1;
 pub(crate) const FLOAT16: u64 = 10;
+pub(crate) const BFLOAT16: u64 = 16;
 
 /// One message of the protobuf wire format, field by field.
 #[derive(Clone, Default)]

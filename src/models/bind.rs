@@ -6,8 +6,9 @@ use crate::error::Failure;
 use crate::types::names::ModelVersion;
 use crate::types::signature::{Graph, Signature};
 
-/// Makes the plan by which a version is served. Called once per load, before the warm-up.
-pub trait Binder: Send + Sync {
+/// Makes the plan by which a version is served. Called once per load, before the warm-up, and again when
+/// tags or features change; off the async workers.
+pub trait Binder: Send + Sync + 'static {
     type Plan: Send + Sync + 'static;
 
     /// Errors keep the version from going live; its code and hint are shown as the reason.

@@ -7,10 +7,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::config::Ready;
 use super::error::{Error, LoadError};
+use super::traffic::{Rules, Traffic};
 use crate::inference::ServedModel;
 use crate::types::names::{ModelRef, ModelVersion, VersionSelector};
 use crate::types::signature::Signature;
@@ -20,9 +21,7 @@ use crate::types::timestamp::Timestamp;
 pub struct ServedVersion<P> {
     pub name: Arc<str>,
     pub version: ModelVersion,
-    /// That point to this version, in ascending order.
-    pub aliases: Vec<Arc<str>>,
-    /// Of the version, else of the registered model.
+    /// Of the version, else of the registered model; those that the plan was made by.
     pub tags: BTreeMap<String, String>,
     pub signature: Signature,
     pub plan: P,
@@ -45,12 +44,11 @@ impl<P> fmt::Debug for ServedVersion<P> {
 
 impl<P> ServedVersion<P> {
     /// The same version, on the same engines, by another plan.
-    pub(super) fn with_plan(&self, plan: P) -> Self {
+    pub(super) fn with_plan(&self, plan: P, tags: BTreeMap<String, String>) -> Self {
         Self {
             name: Arc::clone(&self.name),
             version: self.version,
-            aliases: self.aliases.clone(),
-            tags: self.tags.clone(),
+            tags,
             signature: self.signature.clone(),
             plan,
             model: self.model.clone(),
@@ -69,6 +67,8 @@ pub struct Resolved<P> {
     pub version: Arc<ServedVersion<P>>,
     /// The alias through which the version was reached, if by one.
     pub alias: Option<Arc<str>>,
+    /// Where other versions share the calls for this reference or run beside it; `version` is then the main one.
+    pub traffic: Option<Arc<Traffic<P>>>,
 }
 
 impl<P> fmt::Debug for Resolved<P> {
@@ -80,12 +80,28 @@ impl<P> fmt::Debug for Resolved<P> {
 /// A registered model as it stands: what is served of it and what is not.
 pub struct ModelStatus<P> {
     pub name: Arc<str>,
-    /// In ascending order.
+    /// What each alias stands for here, in ascending order; `behind` has those of which the registry says otherwise.
     pub aliases: Vec<(Arc<str>, ModelVersion)>,
     /// What the plain name stands for; else why the registry could say nothing about the model.
     pub serving: Result<Serving, Arc<LoadError>>,
-    /// All registered versions, in ascending order, and those that were asked for without being registered.
+    /// Names that stand for an older version than the registry wants.
+    pub behind: Vec<Behind>,
+    /// Why the registry's newest word on the model cannot be followed; what served before does so still.
+    pub trouble: Option<Arc<LoadError>>,
+    /// All registered versions, in ascending order, those that were asked for without being registered, and those that
+    /// are kept.
     pub versions: Vec<VersionStatus<P>>,
+    /// How calls are shared out, where the configuration says so.
+    pub traffic: Option<Arc<Traffic<P>>>,
+}
+
+/// A name that goes on meaning the version that served before: the one that the registry wants still loads, or did not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Behind {
+    /// `None` for a plain name that no alias decides.
+    pub alias: Option<Arc<str>>,
+    pub wanted: ModelVersion,
+    pub served: ModelVersion,
 }
 
 /// What a model's plain name stands for.
@@ -99,23 +115,34 @@ pub struct Serving {
 pub struct VersionStatus<P> {
     pub version: ModelVersion,
     pub state: VersionState<P>,
+    /// Why it could not be loaded or bound anew, for a version that serves as it was before.
+    pub setback: Option<Arc<LoadError>>,
+    /// Until when a loaded version that nothing wants any more stays, for going back to it.
+    pub kept_until: Option<Timestamp>,
 }
 
 pub enum VersionState<P> {
     Loaded(Arc<ServedVersion<P>>),
     Failed(Arc<LoadError>),
+    /// Wanted, and not yet tried.
+    Loading,
     /// Registered, and not wanted by any alias or setting.
     NotServed,
 }
 
 /// How the last load went.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Readiness {
     /// The load of every wanted version was tried.
     pub tried: bool,
+    /// Versions that serve, without those that are only kept.
     pub n_loaded: usize,
-    /// What did not load, as `name` or `name:version`.
+    /// Versions that are kept for going back to them.
+    pub n_kept: usize,
+    /// What did not load, as `name` or `name:version`, unless an older version stands in for it.
     pub failed: Vec<String>,
+    /// Where an older version stands in for one that did not load or still loads, one sentence each.
+    pub behind: Vec<String>,
 }
 
 impl Readiness {
@@ -134,15 +161,40 @@ pub(super) struct Snapshot<P> {
 }
 
 impl<P> Snapshot<P> {
-    pub(super) fn new(models: Vec<ModelStatus<P>>) -> Self {
+    /// `tried`: the load of every wanted version was tried once.
+    pub(super) fn new(models: Vec<ModelStatus<P>>, tried: bool) -> Self {
         let models = models
             .into_iter()
             .map(|model| (Arc::clone(&model.name), Arc::new(model)));
         Self {
-            tried: true,
+            tried,
             models: models.collect(),
         }
     }
+}
+
+/// How the registry was last read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistryStatus {
+    /// For people to read, without secrets.
+    pub location: String,
+    /// When it was last listed with success; of a saved set, when that was written.
+    pub read_at: Option<Timestamp>,
+    /// What is served comes from the last known good set: the registry has not answered since the start.
+    pub from_saved_set: bool,
+    /// Why the newest attempt failed, if it did.
+    pub failure: Option<RegistryFailure>,
+}
+
+/// Attempts that have failed since the last good one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistryFailure {
+    pub code: &'static str,
+    /// Of the newest attempt.
+    pub message: String,
+    pub hint: Option<String>,
+    pub since: Timestamp,
+    pub n_attempts: u32,
 }
 
 impl<P> Snapshot<P> {
@@ -161,21 +213,48 @@ impl<P> Snapshot<P> {
 /// Everything that is served.
 pub struct ModelCatalog<P> {
     snapshot: ArcSwap<Snapshot<P>>,
+    /// Absent before the first look.
+    registry: ArcSwapOption<RegistryStatus>,
+    traffic: Arc<Rules<P>>,
 }
 
 impl<P> ModelCatalog<P> {
     /// A catalog before its first load: nothing resolves, `Error::Loading` says why.
     pub fn loading() -> Self {
+        Self::with_traffic(Arc::new(Rules::none()))
+    }
+
+    /// The same, with rules by which the calls for a plain name are shared out.
+    pub fn with_traffic(traffic: Arc<Rules<P>>) -> Self {
         Self {
+            traffic,
             snapshot: ArcSwap::from_pointee(Snapshot {
                 tried: false,
                 models: BTreeMap::new(),
             }),
+            registry: ArcSwapOption::empty(),
         }
     }
 
-    pub(super) fn publish(&self, snapshot: Snapshot<P>) {
+    pub(super) fn publish(&self, mut snapshot: Snapshot<P>) {
+        let before = self.snapshot.load();
+        for (name, model) in &mut snapshot.models {
+            // One that is shared already was published before, with the same versions.
+            if let Some(model) = Arc::get_mut(model) {
+                self.traffic
+                    .apply(model, before.models.get(name).map(|model| &**model));
+            }
+        }
         self.snapshot.store(Arc::new(snapshot));
+    }
+
+    pub(super) fn set_registry(&self, status: RegistryStatus) {
+        self.registry.store(Some(Arc::new(status)));
+    }
+
+    /// How the registry was last read; `None` before the first time.
+    pub fn registry(&self) -> Option<Arc<RegistryStatus>> {
+        self.registry.load_full()
     }
 
     /// Name to version. Memory only, without a lock; nothing is allocated unless it fails.
@@ -191,6 +270,17 @@ impl<P> ModelCatalog<P> {
         self.snapshot.load().models.values().cloned().collect()
     }
 
+    /// The name of the only registered model, if there is one and no more. Errors: `Loading`.
+    pub fn only(&self) -> Result<Option<Arc<str>>, Error> {
+        let snapshot = self.snapshot.load();
+        if !snapshot.tried {
+            return Err(Error::Loading);
+        }
+        let mut names = snapshot.models.keys();
+        let only = names.next().filter(|_| snapshot.models.len() == 1);
+        Ok(only.map(Arc::clone))
+    }
+
     /// One registered model. Errors: `UnknownModel`, `Loading`.
     pub fn model(&self, name: &str) -> Result<Arc<ModelStatus<P>>, Error> {
         self.snapshot.load().find(name).cloned()
@@ -200,40 +290,77 @@ impl<P> ModelCatalog<P> {
         let snapshot = self.snapshot.load();
         let mut readiness = Readiness {
             tried: snapshot.tried,
-            n_loaded: 0,
-            failed: Vec::new(),
+            ..Readiness::default()
         };
         for model in snapshot.models.values() {
-            if model.serving.is_err() {
-                readiness.failed.push(model.name.to_string());
-            }
-            for status in &model.versions {
-                match &status.state {
-                    VersionState::Loaded(_) => readiness.n_loaded += 1,
-                    VersionState::Failed(_) => {
-                        let failed = format!("{}:{}", model.name, status.version);
-                        readiness.failed.push(failed);
-                    }
-                    VersionState::NotServed => {}
-                }
-            }
+            model.add_to(&mut readiness);
         }
         readiness
     }
 }
 
 impl<P> ModelStatus<P> {
+    fn add_to(&self, readiness: &mut Readiness) {
+        if self.serving.is_err() {
+            readiness.failed.push(self.name.to_string());
+        }
+        for status in &self.versions {
+            match &status.state {
+                VersionState::Loaded(_) if status.kept_until.is_some() => readiness.n_kept += 1,
+                VersionState::Loaded(_) => readiness.n_loaded += 1,
+                VersionState::Failed(_) if self.has_stand_in(status.version) => {}
+                VersionState::Failed(_) => {
+                    let failed = format!("{}:{}", self.name, status.version);
+                    readiness.failed.push(failed);
+                }
+                VersionState::Loading | VersionState::NotServed => {}
+            }
+        }
+        let name = &self.name;
+        for Behind {
+            alias,
+            wanted,
+            served,
+        } in &self.behind
+        {
+            let at = alias.as_ref().map_or_else(String::new, |a| format!("@{a}"));
+            let sentence =
+                format!("`{name}{at}` is served by version {served}, not yet by version {wanted}");
+            readiness.behind.push(sentence);
+        }
+        if let Some(trouble) = &self.trouble {
+            let sentence = format!("model `{name}` is served as it was: {trouble}");
+            readiness.behind.push(sentence);
+        }
+    }
+
+    /// Every name that should mean the version means an older one.
+    fn has_stand_in(&self, version: ModelVersion) -> bool {
+        let is_behind = self.behind.iter().any(|behind| behind.wanted == version);
+        let is_served = |serving: &Serving| serving.version == version;
+        is_behind
+            && self.aliases_of(version).is_empty()
+            && !self.serving.as_ref().is_ok_and(is_served)
+    }
+
     fn resolve(&self, selector: &VersionSelector) -> Result<Resolved<P>, Error> {
+        if let (VersionSelector::Serving, Some(traffic)) = (selector, &self.traffic)
+            && let Some(resolved) = traffic.resolve()
+        {
+            return Ok(resolved);
+        }
         let Serving { version, alias } = self.select(selector)?;
         match self.version(version).map(|status| &status.state) {
             Some(VersionState::Loaded(served)) => Ok(Resolved {
                 version: Arc::clone(served),
                 alias,
+                traffic: None,
             }),
             Some(VersionState::Failed(failure)) => Err(Error::Unavailable {
                 name: format!("{}:{version}", self.name),
                 failure: Arc::clone(failure),
             }),
+            Some(VersionState::Loading) => Err(Error::Loading),
             Some(VersionState::NotServed) | None => Err(Error::UnknownVersion {
                 name: self.name.to_string(),
                 version,
@@ -247,7 +374,7 @@ impl<P> ModelStatus<P> {
         let serving = self.serving.as_ref().ok()?;
         match &self.version(serving.version)?.state {
             VersionState::Loaded(served) => Some(served),
-            VersionState::Failed(_) | VersionState::NotServed => None,
+            VersionState::Failed(_) | VersionState::Loading | VersionState::NotServed => None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! What can go wrong when a model is resolved or loaded.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::artifact;
@@ -35,6 +36,11 @@ pub enum Error {
     Loading,
     #[error(transparent)]
     Registry(#[from] registry::Error),
+    #[error("the model registry cannot be read, and {} holds no models that served before: {source}", .path.display())]
+    NothingToStartFrom {
+        path: PathBuf,
+        source: Box<registry::Error>,
+    },
 }
 
 impl Failure for Error {
@@ -45,6 +51,7 @@ impl Failure for Error {
             }
             Self::Unavailable { .. } | Self::Loading => ErrorClass::Unavailable,
             Self::Registry(error) => error.class(),
+            Self::NothingToStartFrom { source, .. } => source.class(),
         }
     }
 
@@ -56,6 +63,7 @@ impl Failure for Error {
             Self::Unavailable { .. } => "model_unavailable",
             Self::Loading => "models_loading",
             Self::Registry(error) => error.code(),
+            Self::NothingToStartFrom { .. } => "models_nothing_to_start_from",
         }
     }
 
@@ -70,12 +78,13 @@ impl Failure for Error {
             }
             Self::UnknownAlias { known, .. } => Some(format!("its aliases are {}", list(known))),
             Self::UnknownVersion { served, .. } => Some(format!(
-                "served are {}; `serving.versions` or an alias adds others",
+                "served are {}; `serving.versions` or an alias that is followed adds others",
                 list(served)
             )),
             Self::Unavailable { failure, .. } => failure.hint(),
             Self::Loading => Some("try again in a moment".to_owned()),
             Self::Registry(error) => error.hint(),
+            Self::NothingToStartFrom { source, .. } => source.hint(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Which models are served: `ModelRef` to a loaded version, from a lock-free snapshot.
 //!
-//! `watcher` lists the registry, loads every wanted version (`artifact` → `inference` → `Binder` → `warm_up`) and
-//! publishes the outcome, failures included; `ModelCatalog::resolve` only reads it.
+//! `watcher` lists the registry, loads every wanted version (`artifact` → `inference` → `Binder` → `warm_up`) beside what
+//! serves and publishes the outcome, failures included; `ModelCatalog::resolve` only reads it.
 //! One broken model stops only itself.
 //! Not here: what a serving plan is (`predict` implements `Binder`), how a graph runs (`inference`).
 
@@ -10,15 +10,21 @@ mod bind;
 mod catalog;
 mod config;
 mod error;
+mod policy;
+pub mod register;
 pub mod registry;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod traffic;
 mod warm_up;
 mod watcher;
 
 pub use bind::{BindError, Binder, Candidate};
 pub use catalog::{
-    ModelCatalog, ModelStatus, Readiness, Resolved, ServedVersion, Serving, VersionState,
-    VersionStatus,
+    Behind, ModelCatalog, ModelStatus, Readiness, RegistryFailure, RegistryStatus, Resolved,
+    ServedVersion, Serving, VersionState, VersionStatus,
 };
-pub use config::{Config, Ready, Versions};
+pub use config::{Aliases, Config, Ready, Versions, Webhook};
 pub use error::{Error, LoadError};
-pub use watcher::{check_one, load_all, load_into, rebind};
+pub use policy::{Choice, Policy};
+pub use watcher::{Checked, Handle, Loader, Settings, Watcher};

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use half::f16;
 use ndarray::{ArrayD, IxDyn};
 
 use super::artifact::InputExample;
@@ -180,9 +181,12 @@ fn tensor(dtype: DType, shape: &[usize], cells: &[&Cell]) -> Option<Tensor> {
         DType::Float32 => {
             array(shape, cells, |cell| Some(float(cell)? as f32)).map(Tensor::Float32)
         }
+        DType::Float16 => {
+            array(shape, cells, |cell| Some(f16::from_f64(float(cell)?))).map(Tensor::Float16)
+        }
         DType::Float64 => array(shape, cells, float).map(Tensor::Float64),
         DType::String => array(shape, cells, text).map(Tensor::String),
-        DType::Float16 | DType::Binary | DType::Datetime => None,
+        DType::Binary | DType::Datetime => None,
     }
 }
 
@@ -287,7 +291,7 @@ mod tests {
         };
         let signature = Signature {
             inputs: Some(Schema::Columns(vec![column("a"), column("b")])),
-            outputs: None,
+            ..Signature::default()
         };
         let example = frame(&["b", "unused", "a"], "[[2, 9, 1], [4, 9, 3]]");
         let graph = graph(&[("x", DType::Float32, &[-1, 2])]);

@@ -4,7 +4,7 @@ use super::error::Error;
 use super::plan::{ServingPlan, Slot, Source};
 use crate::features::key::KeyType;
 use crate::features::{EntityRows, KeyColumn};
-use crate::types::request::{Cells, ColumnPlace, PredictRequest, RequestColumn};
+use crate::types::request::{Cells, ColumnPlace, RequestColumn, RequestColumns};
 
 /// What a request gives to each place of the plan.
 pub struct Call<'a> {
@@ -18,12 +18,12 @@ pub struct Call<'a> {
 }
 
 impl ServingPlan {
-    /// Fits the request's columns to the plan.
+    /// Fits columns to the plan.
     ///
     /// Errors: a name that the model has no use for, a required column or entity that is not given, a key that does not
     /// convert, a number of rows that the graph cannot take.
-    pub fn fit<'a>(&self, request: &'a PredictRequest) -> Result<Call<'a>, Error> {
-        let n_rows = request.columns.n_rows();
+    pub fn fit<'a>(&self, columns: &'a RequestColumns) -> Result<Call<'a>, Error> {
+        let n_rows = columns.n_rows();
         if let Some(fixed) = self.fixed_rows
             && fixed != n_rows
         {
@@ -42,7 +42,7 @@ impl ServingPlan {
             overrides: vec![None; self.n_features()],
             n_rows,
         };
-        for column in request.columns.columns() {
+        for column in columns.columns() {
             let slot = self.slot(column)?;
             for &key in &slot.join_keys {
                 set(&mut entities[key], column, column)?;

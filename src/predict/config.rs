@@ -6,12 +6,19 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::models::traffic;
 use crate::types::cell::Cell;
+use crate::types::names::ModelVersion;
 
 /// How one model is served.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// The version that the plain name stands for, whatever the aliases say.
+    #[schemars(with = "Option<u64>")]
+    pub version: Option<ModelVersion>,
+    /// The alias that the plain name stands for, in place of `serving.alias`.
+    pub alias: Option<String>,
     /// The features that the model takes: the name of a feature service, or a comma-separated list of `view:feature`.
     /// Without it the tag `terrarium.features` of the model version decides.
     pub features: Option<String>,
@@ -28,6 +35,8 @@ pub struct Config {
     /// `default` of `on_missing` and `on_stale`.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub defaults: BTreeMap<String, Cell>,
+    /// Which versions share the calls for the model's plain name, and which run beside them unseen.
+    pub traffic: traffic::Config,
 }
 
 /// What to do with a feature that is not in the store, or null in it.

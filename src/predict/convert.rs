@@ -5,6 +5,8 @@
 //! Null is NaN in floating point and nothing anywhere else.
 //! Not here: which value goes where (`plan`), what to do about a missing feature (`assemble`).
 
+use half::f16;
+
 use crate::types::cell::Cell;
 use crate::types::dtype::DType;
 use crate::types::value::Value;
@@ -131,6 +133,13 @@ fn check_declared(scalar: Scalar<'_>, declared: DType) -> Result<(), Mismatch> {
         DType::UInt32 => scalar.integer::<u32>().map(drop),
         DType::UInt64 => scalar.integer::<u64>().map(drop),
         _ => Ok(()),
+    }
+}
+
+impl Element for f16 {
+    fn from_scalar(scalar: Scalar<'_>, declared: DType) -> Result<Self, Mismatch> {
+        check_declared(scalar, declared)?;
+        Ok(Self::from_f64(scalar.float(declared)?))
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use super::scoring;
 use crate::error::{ErrorClass, Failure};
 use crate::features::key::KeyError;
 use crate::types::dtype::DType;
+use crate::types::names::ModelVersion;
 use crate::{audit, features, inference, models};
 
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +19,8 @@ pub enum Error {
     Features(#[from] features::Error),
     #[error(transparent)]
     Inference(#[from] inference::Error),
+    #[error(transparent)]
+    Scoring(#[from] scoring::Error),
 
     #[error("the model has no use for `{place}.{name}`")]
     UnknownColumn {
@@ -72,10 +76,24 @@ pub enum Error {
         wanted: usize,
         actual: usize,
     },
-    #[error("row {row} of input `{input}` has {actual} values, and row 0 has {wanted}")]
+    #[error("row {row} of input `{input}` has {actual} values, and row {first} has {wanted}")]
     Ragged {
         row: usize,
+        first: usize,
         input: String,
+        wanted: usize,
+        actual: usize,
+    },
+
+    #[error("tensor `{name}` is of type {actual} where {wanted} is wanted")]
+    TensorType {
+        name: String,
+        wanted: DType,
+        actual: DType,
+    },
+    #[error("tensor `{name}` has {actual} rows where the first one has {wanted}")]
+    TensorRows {
+        name: String,
         wanted: usize,
         actual: usize,
     },
@@ -100,10 +118,53 @@ pub enum Error {
         wanted: usize,
         actual: usize,
     },
+    #[error("output `{output}` of versions {one} and {other} does not go together: {difference}")]
+    VersionsDisagree {
+        output: String,
+        one: ModelVersion,
+        other: ModelVersion,
+        difference: &'static str,
+    },
 }
 
 fn seconds(duration: &Duration) -> humantime::FormattedDuration {
     humantime::format_duration(Duration::from_secs(duration.as_secs()))
+}
+
+impl Error {
+    /// The same error of a call that was made of the given rows of another: rows are named as they stand there.
+    pub(super) fn of_rows(mut self, rows: &[usize]) -> Self {
+        let outer = |row: &mut usize| *row = rows.get(*row).copied().unwrap_or(*row);
+        match &mut self {
+            Self::Ragged { row, first, .. } => {
+                outer(row);
+                outer(first);
+            }
+            Self::EntityKey { row, .. }
+            | Self::Type { row, .. }
+            | Self::NotAList { row, .. }
+            | Self::Range { row, .. }
+            | Self::Null { row, .. }
+            | Self::Length { row, .. }
+            | Self::FeatureMissing { row, .. }
+            | Self::FeatureStale { row, .. } => outer(row),
+            Self::Audit(_)
+            | Self::Models(_)
+            | Self::Features(_)
+            | Self::Inference(_)
+            | Self::UnknownColumn { .. }
+            | Self::GivenTwice { .. }
+            | Self::InputMissing { .. }
+            | Self::EntityMissing { .. }
+            | Self::FixedRows { .. }
+            | Self::OutputRows { .. }
+            | Self::VersionsDisagree { .. }
+            | Self::Scoring(_)
+            | Self::TensorRows { .. }
+            | Self::TensorType { .. } => {}
+        }
+        self
+    }
 }
 
 impl Failure for Error {
@@ -113,6 +174,7 @@ impl Failure for Error {
             Self::Models(error) => error.class(),
             Self::Features(error) => error.class(),
             Self::Inference(error) => error.class(),
+            Self::Scoring(error) => error.class(),
             Self::UnknownColumn { .. }
             | Self::GivenTwice { .. }
             | Self::InputMissing { .. }
@@ -124,9 +186,11 @@ impl Failure for Error {
             | Self::Range { .. }
             | Self::Null { .. }
             | Self::Length { .. }
-            | Self::Ragged { .. } => ErrorClass::InvalidInput,
+            | Self::Ragged { .. }
+            | Self::TensorType { .. }
+            | Self::TensorRows { .. } => ErrorClass::InvalidInput,
             Self::FeatureMissing { .. } | Self::FeatureStale { .. } => ErrorClass::Unprocessable,
-            Self::OutputRows { .. } => ErrorClass::Internal,
+            Self::OutputRows { .. } | Self::VersionsDisagree { .. } => ErrorClass::Internal,
         }
     }
 
@@ -136,18 +200,25 @@ impl Failure for Error {
             Self::Models(error) => error.code(),
             Self::Features(error) => error.code(),
             Self::Inference(error) => error.code(),
+            Self::Scoring(error) => error.code(),
             Self::UnknownColumn { .. } => "column_unknown",
             Self::GivenTwice { .. } => "column_duplicate",
             Self::InputMissing { .. } => "input_missing",
             Self::EntityMissing { .. } => "entity_missing",
             Self::EntityKey { .. } => "entity_key_invalid",
             Self::FixedRows { .. } => "rows_fixed",
-            Self::Type { .. } | Self::NotAList { .. } | Self::Null { .. } => "value_type_wrong",
+            Self::Type { .. }
+            | Self::NotAList { .. }
+            | Self::Null { .. }
+            | Self::TensorType { .. } => "value_type_wrong",
             Self::Range { .. } => "value_out_of_range",
-            Self::Length { .. } | Self::Ragged { .. } => "value_length_wrong",
+            Self::Length { .. } | Self::Ragged { .. } | Self::TensorRows { .. } => {
+                "value_length_wrong"
+            }
             Self::FeatureMissing { .. } => "feature_missing",
             Self::FeatureStale { .. } => "feature_stale",
             Self::OutputRows { .. } => "model_output_rows_wrong",
+            Self::VersionsDisagree { .. } => "traffic_versions_disagree",
         }
     }
 
@@ -157,6 +228,7 @@ impl Failure for Error {
             Self::Models(error) => error.hint(),
             Self::Features(error) => error.hint(),
             Self::Inference(error) => error.hint(),
+            Self::Scoring(error) => error.hint(),
             Self::UnknownColumn { known, .. } if known.is_empty() => Some("leave it out".to_owned()),
             Self::UnknownColumn { known, .. } => Some(format!("leave it out, or use one of: {known}")),
             Self::GivenTwice { .. } => Some("give each value once, under one name".to_owned()),
@@ -167,10 +239,12 @@ impl Failure for Error {
             Self::EntityKey { .. } => Some("send keys of the type that the entity has in Feast".to_owned()),
             Self::FixedRows { .. } => Some("the graph's first dimension is fixed; export it with a free one".to_owned()),
             Self::Type { wanted, .. } => Some(format!("send {}", describe(*wanted))),
+            Self::TensorType { wanted, .. } => Some(format!("send a tensor of type {wanted}")),
             Self::NotAList { .. } => Some("send one list for each row".to_owned()),
             Self::Range { wanted, .. } => Some(format!("send an integer within the range of {wanted}")),
             Self::Null { .. } => Some("send a value; only floating-point columns take null".to_owned()),
             Self::Length { .. } | Self::Ragged { .. } => Some("send lists of the length that the model takes".to_owned()),
+            Self::TensorRows { .. } => Some("give every tensor one item per row".to_owned()),
             Self::FeatureMissing { .. } => {
                 Some("materialize the feature, give it under `inputs`, or relax `on_missing` of the model".to_owned())
             }
@@ -178,6 +252,9 @@ impl Failure for Error {
                 Some("materialize the feature, give it under `inputs`, or relax `on_stale` or `max_age`".to_owned())
             }
             Self::OutputRows { .. } => Some("the graph must give one row for each row it takes".to_owned()),
+            Self::VersionsDisagree { .. } => {
+                Some("versions that share calls must give outputs of one shape; name a version, or send one row a call".to_owned())
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Reads top-down: resolve the model, fit the request to its serving plan, read the features, assemble the model's
 //! inputs, infer, answer. Each step returns a value and knows nothing of its neighbours.
 //! Exactly one audit event leaves for each call, also for a failed one and for one whose caller went away.
+//! Where versions share a model's calls, `rollout` chooses which of them `serve`.
 //! Not here: decoding and encoding (`http`), how features are stored (`features`), how engines run (`inference`).
 
 mod assemble;
@@ -11,7 +12,10 @@ mod call;
 mod config;
 mod convert;
 mod error;
+mod given;
 mod plan;
+mod rollout;
+mod scoring;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,29 +28,37 @@ pub use call::Call;
 pub use config::{Config, OnMissing, OnStale};
 pub use error::Error;
 pub use plan::{ColumnDescription, Description, EntityDescription, ServingPlan};
+pub use rollout::traffic_rules;
+pub use scoring::Error as ScoringError;
+
+use given::Values;
+use rollout::Answered;
 
 use crate::audit::{AuditLog, AuditRecord};
 use crate::error::Failure;
 use crate::features::FeatureStore;
 use crate::models::{ModelCatalog, Resolved};
-use crate::shutdown::run_here;
+use crate::shutdown::{Shutdown, run_here};
 use crate::telemetry::metrics::{CODE_OK, Metrics, ModelMetrics};
 use crate::types::deadline::Deadline;
 use crate::types::feature::FeatureRows;
 use crate::types::prediction::{NamedOutput, Prediction, ServedBy, Timings};
-use crate::types::request::PredictRequest;
-use crate::types::tensor::Output;
+use crate::types::request::{PredictRequest, RequestColumns, RequestInputs};
+use crate::types::tensor::{Output, Tensor};
 
 /// Models whose serving plans are compiled.
 pub type Models = ModelCatalog<ServingPlan>;
 
-/// Answers predict requests. Shared by all surfaces.
+/// Answers predict requests. Shared by all surfaces; clones share everything.
+#[derive(Clone)]
 pub struct Predictor {
     models: Arc<Models>,
     /// Absent without a feature repository; then no model has a plan that reads features.
     features: Option<Arc<FeatureStore>>,
     audit: Arc<AuditLog>,
     metrics: Arc<Metrics>,
+    /// Keeps track of shadow runs.
+    shutdown: Shutdown,
 }
 
 impl Predictor {
@@ -55,12 +67,14 @@ impl Predictor {
         features: Option<Arc<FeatureStore>>,
         audit: Arc<AuditLog>,
         metrics: Arc<Metrics>,
+        shutdown: Shutdown,
     ) -> Self {
         Self {
             models,
             features,
             audit,
             metrics,
+            shutdown,
         }
     }
 
@@ -75,7 +89,7 @@ impl Predictor {
     /// Cancel safety: dropped before it is done, the call leaves one audit event, `cancelled`.
     pub async fn predict(&self, request: &PredictRequest) -> Result<Prediction, Error> {
         let unresolved = |code| self.metrics.count_unresolved(code);
-        let mut record = self
+        let record = self
             .audit
             .open(request)
             .inspect_err(|error| unresolved(error.code()))?;
@@ -86,33 +100,67 @@ impl Predictor {
                 return close(record, request, Err(error.into()));
             }
         };
-        record.served_by(served_by(&model));
-        let outcome = self.run(request, &model, record.id()).await;
+        match &model.traffic {
+            None => self.serve(record, request, &model).await,
+            // On the heap, so that calls of other models are no larger for it.
+            Some(traffic) => Box::pin(rollout::serve(self, record, request, traffic)).await,
+        }
+    }
+
+    /// One version answers the whole call.
+    async fn serve(
+        &self,
+        mut record: AuditRecord<'_>,
+        request: &PredictRequest,
+        model: &Resolved<ServingPlan>,
+    ) -> Result<Prediction, Error> {
+        record.served_by(served_by(model));
+        let outcome = self.run(request, model, record.id(), None).await;
         let outcome = close(record, request, outcome);
         count(model.version.plan.metrics(), &outcome);
         outcome
     }
 
+    /// `read` are features that were read for the same request before, if so.
     async fn run(
         &self,
         request: &PredictRequest,
         model: &Resolved<ServingPlan>,
         id: Uuid,
+        read: Option<&Answered>,
     ) -> Result<Prediction, Error> {
         let start = Instant::now();
         let plan = &model.version.plan;
-        let call = run_here(request.is_large(), || plan.fit(request))?;
-        let mut features = self.features(plan, &call, request.deadline).await?;
-        let read = Instant::now();
-        let inputs = run_here(request.is_large(), || {
-            assemble::model_inputs(plan, &call, &mut features)
-        })?;
+        let given = run_here(request.is_large(), || plan.given(request))?;
+        let ready = match given.values {
+            Values::Columns(columns) => self.assemble(plan, request, &columns, read).await?,
+            Values::Tensors { tensors, n_rows } => Ready::without_features(tensors, n_rows),
+        };
         let assembled = Instant::now();
-        let inference = model.version.model.infer(inputs, request.deadline).await?;
-        let outputs = name_outputs(plan, inference.outputs, call.n_rows)?;
+        let by_row = matches!(request.inputs, RequestInputs::Columns(_));
+        let inference = match by_row {
+            true => {
+                model
+                    .version
+                    .model
+                    .infer(ready.inputs, request.deadline)
+                    .await?
+            }
+            false => {
+                model
+                    .version
+                    .model
+                    .infer_any(ready.inputs, request.deadline)
+                    .await?
+            }
+        };
+        let outputs = match by_row {
+            true => name_outputs(plan, inference.outputs, ready.n_rows)?,
+            false => graph_outputs(plan, inference.outputs),
+        };
         let timings = Timings {
-            features: read - start,
-            assemble: assembled - read,
+            features: ready.read - start,
+            assemble: assembled - ready.read,
             queue: inference.queue,
             engine: inference.engine,
             total: start.elapsed(),
@@ -120,10 +168,37 @@ impl Predictor {
         Ok(Prediction {
             id,
             served_by: served_by(model),
-            n_rows: call.n_rows,
+            variants: Vec::new(),
+            n_rows: ready.n_rows,
+            layout: given.layout,
             outputs,
-            features,
+            features: ready.features,
             timings,
+        })
+    }
+
+    /// Reads the features that the columns ask for and fills the graph's inputs with both.
+    async fn assemble(
+        &self,
+        plan: &ServingPlan,
+        request: &PredictRequest,
+        columns: &RequestColumns,
+        read: Option<&Answered>,
+    ) -> Result<Ready, Error> {
+        let call = run_here(request.is_large(), || plan.fit(columns))?;
+        let mut features = match read.and_then(|read| read.features(plan, &call)) {
+            Some(features) => features,
+            None => self.features(plan, &call, request.deadline).await?,
+        };
+        let read = Instant::now();
+        let inputs = run_here(request.is_large(), || {
+            assemble::model_inputs(plan, &call, &mut features)
+        })?;
+        Ok(Ready {
+            inputs,
+            features,
+            n_rows: call.n_rows,
+            read,
         })
     }
 
@@ -136,8 +211,33 @@ impl Predictor {
         let (Some(online), Some(store)) = (&plan.online, &self.features) else {
             return Ok(FeatureRows::none(call.n_rows));
         };
+        if call.n_rows == 0 {
+            return Ok(FeatureRows::none(0));
+        }
         let read = store.online(online, &call.keys, deadline).await;
         Ok(read.inspect_err(|_| self.metrics.online_read_failures().inc())?)
+    }
+}
+
+/// Everything that a run needs.
+struct Ready {
+    inputs: Vec<Tensor>,
+    /// What the inputs were made of.
+    features: FeatureRows,
+    n_rows: usize,
+    /// When the features had been read.
+    read: Instant,
+}
+
+impl Ready {
+    /// The request gave whole graph inputs.
+    fn without_features(inputs: Vec<Tensor>, n_rows: usize) -> Self {
+        Self {
+            inputs,
+            features: FeatureRows::none(n_rows),
+            n_rows,
+            read: Instant::now(),
+        }
     }
 }
 
@@ -197,4 +297,15 @@ fn name_outputs(
         }
     }
     Ok(named)
+}
+
+/// The graph's own names, whatever the shapes: what the protocols that speak of tensors answer.
+fn graph_outputs(plan: &ServingPlan, outputs: Vec<Output>) -> Vec<NamedOutput> {
+    let named = plan.graph_outputs.iter().zip(outputs);
+    named
+        .map(|(name, output)| NamedOutput {
+            name: Arc::clone(name),
+            output,
+        })
+        .collect()
 }

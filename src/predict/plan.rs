@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::config::{OnMissing, OnStale};
+use super::scoring::Scorer;
 use crate::features::OnlinePlan;
 use crate::telemetry::metrics::ModelMetrics;
 use crate::types::dtype::DType;
@@ -33,6 +34,10 @@ pub struct ServingPlan {
     pub(super) slots: HashMap<String, Slot>,
     /// In graph order.
     pub(super) outputs: Vec<Arc<str>>,
+    /// The graph's own names of them.
+    pub(super) graph_outputs: Vec<Arc<str>>,
+    /// How MLflow's scoring protocol types a request for this model.
+    pub(super) scoring: Scorer,
     /// The only number of rows that the graph takes, where it takes only one.
     pub(super) fixed_rows: Option<usize>,
     pub(super) metrics: ModelMetrics,
@@ -94,6 +99,8 @@ pub(super) struct Slot {
     pub(super) columns: Vec<usize>,
     /// Features that it overrides.
     pub(super) features: Vec<usize>,
+    /// The type that a value of this name becomes; absent for a name that is only a join key.
+    pub(super) declared: Option<DType>,
 }
 
 impl ServingPlan {

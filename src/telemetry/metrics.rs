@@ -42,8 +42,13 @@ const PREDICT_STEP: Metric = metric(
 );
 const PREDICT_ROWS: Metric = metric(
     "terrarium_predict_rows_total",
-    &["model"],
+    &["model", "version"],
     "Rows that were predicted.",
+);
+const SHADOW_RUNS: Metric = metric(
+    "terrarium_shadow_runs_total",
+    &["model", "version", "code"],
+    "Runs of shadow versions, by what came of them: `ok`, the code of the error, or `dropped` where too many went on.",
 );
 const AUDIT_EVENTS: Metric = metric(
     "terrarium_audit_events_total",
@@ -74,6 +79,41 @@ const MODEL_LOAD_FAILURES: Metric = metric(
     "terrarium_model_load_failures",
     &[],
     "Model versions whose last load failed.",
+);
+const MODELS_KEPT: Metric = metric(
+    "terrarium_models_kept",
+    &[],
+    "Model versions that nothing wants any more, kept for going back to them.",
+);
+const MODELS_BEHIND: Metric = metric(
+    "terrarium_models_behind",
+    &[],
+    "Names that stand for an older version than the model registry wants: the newer one loads, or did not.",
+);
+const MODEL_LOADS: Metric = metric(
+    "terrarium_model_loads_total",
+    &["model", "outcome"],
+    "Attempts to load a model version: `loaded` or `failed`.",
+);
+const MODEL_SWAPS: Metric = metric(
+    "terrarium_model_swaps_total",
+    &[],
+    "Times that a model's plain name came to mean another version.",
+);
+const MODEL_REGISTRY_READS: Metric = metric(
+    "terrarium_model_registry_reads_total",
+    &["outcome"],
+    "Listings of the model registry: `changed`, `unchanged` or `failed`.",
+);
+const MODEL_REGISTRY_READ_AT: Metric = metric(
+    "terrarium_model_registry_read_timestamp_seconds",
+    &[],
+    "When the model registry was last listed with success, in seconds since the Unix epoch.",
+);
+const WEBHOOK_DELIVERIES: Metric = metric(
+    "terrarium_webhook_deliveries_total",
+    &["outcome"],
+    "Deliveries of MLflow's webhooks: `accepted`, `ignored`, `repeated` or `refused`.",
 );
 const ONLINE_READ_FAILURES: Metric = metric(
     "terrarium_online_read_failures_total",
@@ -109,6 +149,9 @@ const BUILD_INFO: Metric = metric(
 /// The code under which an answered prediction counts.
 pub const CODE_OK: &str = "ok";
 
+/// The code under which a shadow run counts that was not begun.
+pub const CODE_DROPPED: &str = "dropped";
+
 /// Upper bounds in seconds: 5 µs to 10 s.
 const STEP_BUCKETS: [f64; 20] = [
     5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1,
@@ -122,11 +165,12 @@ pub struct Metrics {
     predict_requests: IntCounterVec,
     predict_step: HistogramVec,
     predict_rows: IntCounterVec,
+    shadow_runs: IntCounterVec,
     audit: AuditMetrics,
     http_requests: IntCounterVec,
     http_in_flight: IntGauge,
-    models_loaded: IntGauge,
-    model_load_failures: IntGauge,
+    models: ModelsMetrics,
+    webhook_deliveries: IntCounterVec,
     online_read_failures: IntCounter,
     feature_registry: FeatureRegistryMetrics,
 }
@@ -155,14 +199,15 @@ impl Metrics {
                 ),
             ),
             predict_rows: counters(&registry, &PREDICT_ROWS),
+            shadow_runs: counters(&registry, &SHADOW_RUNS),
             audit: AuditMetrics {
                 events: counter(&registry, &AUDIT_EVENTS),
                 failures: counter(&registry, &AUDIT_FAILURES),
             },
             http_requests: counters(&registry, &HTTP_REQUESTS),
             http_in_flight: gauge(&registry, &HTTP_IN_FLIGHT),
-            models_loaded: gauge(&registry, &MODELS_LOADED),
-            model_load_failures: gauge(&registry, &MODEL_LOAD_FAILURES),
+            models: ModelsMetrics::new(&registry),
+            webhook_deliveries: counters(&registry, &WEBHOOK_DELIVERIES),
             online_read_failures: counter(&registry, &ONLINE_READ_FAILURES),
             feature_registry: FeatureRegistryMetrics::new(&registry),
             registry,
@@ -178,9 +223,12 @@ impl Metrics {
             ok: self
                 .predict_requests
                 .with_label_values(&[name, version.as_str(), CODE_OK]),
+            rows: self
+                .predict_rows
+                .with_label_values(&[name, version.as_str()]),
             version,
             requests: self.predict_requests.clone(),
-            rows: self.predict_rows.with_label_values(&[name]),
+            shadow_runs: self.shadow_runs.clone(),
             features: step("features"),
             assemble: step("assemble"),
             queue: step("queue"),
@@ -214,10 +262,13 @@ impl Metrics {
         InFlight(self.http_in_flight.clone())
     }
 
-    /// How many versions are served, and how many failed to load the last time.
-    pub fn set_models(&self, n_loaded: usize, n_failed: usize) {
-        self.models_loaded.set(gauge_value(n_loaded));
-        self.model_load_failures.set(gauge_value(n_failed));
+    pub fn models(&self) -> ModelsMetrics {
+        self.models.clone()
+    }
+
+    /// Counts a webhook's delivery by what came of it, a word of a closed set.
+    pub fn webhook_delivered(&self, outcome: &'static str) {
+        self.webhook_deliveries.with_label_values(&[outcome]).inc();
     }
 
     pub fn online_read_failures(&self) -> IntCounter {
@@ -251,6 +302,7 @@ pub struct ModelMetrics {
     version: String,
     ok: IntCounter,
     requests: IntCounterVec,
+    shadow_runs: IntCounterVec,
     rows: IntCounter,
     features: Histogram,
     assemble: Histogram,
@@ -268,6 +320,12 @@ impl ModelMetrics {
         }
         let labels = [self.name.as_str(), self.version.as_str(), code];
         self.requests.with_label_values(&labels).inc();
+    }
+
+    /// Counts a shadow run of the version: `CODE_OK`, `CODE_DROPPED` or the code of the error.
+    pub fn count_shadow(&self, code: &'static str) {
+        let labels = [self.name.as_str(), self.version.as_str(), code];
+        self.shadow_runs.with_label_values(&labels).inc();
     }
 
     /// The steps and rows of an answered prediction.
@@ -317,6 +375,69 @@ impl FeatureRegistryMetrics {
 
     pub fn set_left_out(&self, n_objects: usize) {
         self.left_out.set(gauge_value(n_objects));
+    }
+}
+
+/// Counts what is served and how it came there. Clones count into the same place.
+#[derive(Debug, Clone)]
+pub struct ModelsMetrics {
+    pub reads_changed: IntCounter,
+    pub reads_unchanged: IntCounter,
+    pub reads_failed: IntCounter,
+    pub swaps: IntCounter,
+    loads: IntCounterVec,
+    loaded: IntGauge,
+    failures: IntGauge,
+    kept: IntGauge,
+    behind: IntGauge,
+    read_at: IntGauge,
+}
+
+impl ModelsMetrics {
+    fn new(registry: &Registry) -> Self {
+        let reads = counters(registry, &MODEL_REGISTRY_READS);
+        let read = |outcome| reads.with_label_values(&[outcome]);
+        Self {
+            reads_changed: read("changed"),
+            reads_unchanged: read("unchanged"),
+            reads_failed: read("failed"),
+            swaps: counter(registry, &MODEL_SWAPS),
+            loads: counters(registry, &MODEL_LOADS),
+            loaded: gauge(registry, &MODELS_LOADED),
+            failures: gauge(registry, &MODEL_LOAD_FAILURES),
+            kept: gauge(registry, &MODELS_KEPT),
+            behind: gauge(registry, &MODELS_BEHIND),
+            read_at: gauge(registry, &MODEL_REGISTRY_READ_AT),
+        }
+    }
+
+    /// A version of a registered model came to life.
+    pub fn loaded(&self, model: &str) {
+        self.loads.with_label_values(&[model, "loaded"]).inc();
+    }
+
+    /// A version of a registered model did not.
+    pub fn not_loaded(&self, model: &str) {
+        self.loads.with_label_values(&[model, "failed"]).inc();
+    }
+
+    /// How many versions are served, failed to load the last time and are kept, and how many names are behind.
+    pub fn set(&self, n_loaded: usize, n_failed: usize, n_kept: usize, n_behind: usize) {
+        self.loaded.set(gauge_value(n_loaded));
+        self.failures.set(gauge_value(n_failed));
+        self.kept.set(gauge_value(n_kept));
+        self.behind.set(gauge_value(n_behind));
+    }
+
+    pub fn set_read_at(&self, moment: Timestamp) {
+        self.read_at.set(moment.as_seconds());
+    }
+}
+
+impl Default for ModelsMetrics {
+    /// Of nobody's registry: for a command, which nobody scrapes.
+    fn default() -> Self {
+        Self::new(&Registry::new())
     }
 }
 
@@ -409,7 +530,7 @@ mod tests {
             &metrics,
             &[
                 r#"terrarium_predict_requests_total{code="ok",model="ranking",version="3"} 1"#,
-                r#"terrarium_predict_rows_total{model="ranking"} 20"#,
+                r#"terrarium_predict_rows_total{model="ranking",version="3"} 20"#,
                 r#"terrarium_predict_step_seconds_bucket{model="ranking",step="engine",le="0.000005"} 0"#,
                 r#"terrarium_predict_step_seconds_bucket{model="ranking",step="engine",le="0.00001"} 1"#,
                 r#"terrarium_predict_step_seconds_bucket{model="ranking",step="total",le="10"} 1"#,
@@ -430,6 +551,22 @@ mod tests {
                 r#"terrarium_predict_requests_total{code="feature_missing",model="ranking",version="3"} 2"#,
                 r#"terrarium_predict_requests_total{code="ok",model="ranking",version="3"} 0"#,
                 r#"terrarium_predict_step_seconds_count{model="ranking",step="total"} 0"#,
+            ],
+        );
+    }
+
+    #[test]
+    fn shadow_runs_count_apart_from_requests() {
+        let metrics = Metrics::new();
+        let model = metrics.model("ranking", ModelVersion(4));
+        model.count_shadow(CODE_OK);
+        model.count_shadow(CODE_DROPPED);
+        assert_renders(
+            &metrics,
+            &[
+                r#"terrarium_shadow_runs_total{code="dropped",model="ranking",version="4"} 1"#,
+                r#"terrarium_shadow_runs_total{code="ok",model="ranking",version="4"} 1"#,
+                r#"terrarium_predict_requests_total{code="ok",model="ranking",version="4"} 0"#,
             ],
         );
     }
@@ -463,7 +600,7 @@ mod tests {
     #[test]
     fn the_process_tells_version_start_models_and_stores() {
         let metrics = Metrics::new();
-        metrics.set_models(2, 1);
+        metrics.models().set(2, 1, 0, 0);
         metrics.online_read_failures().inc();
         assert_renders(
             &metrics,

@@ -91,6 +91,11 @@ impl DType {
             .map(|names| names.dtype)
     }
 
+    /// The word of an MLflow column signature, if it has one.
+    pub fn mlflow_name(self) -> Option<&'static str> {
+        self.names().mlflow
+    }
+
     pub fn numpy_name(self) -> &'static str {
         self.names().numpy
     }

@@ -23,6 +23,8 @@ pub enum FeatureStatus {
     Overridden,
     /// The model's configured default stands in for it.
     Default,
+    /// The version that answered this row does not take the feature; another one of the same call does.
+    NotUsed,
 }
 
 impl FeatureStatus {
@@ -34,6 +36,7 @@ impl FeatureStatus {
             Self::OutsideMaxAge => "outside_max_age",
             Self::Overridden => "overridden",
             Self::Default => "default",
+            Self::NotUsed => "not_used",
         }
     }
 }
@@ -53,6 +56,13 @@ impl FeatureCell {
             value: Value::Null,
             status: FeatureStatus::NotFound,
             event_timestamp: None,
+        }
+    }
+
+    pub fn not_used() -> Self {
+        Self {
+            status: FeatureStatus::NotUsed,
+            ..Self::not_found()
         }
     }
 }

@@ -3,11 +3,15 @@
 pub mod byte_size;
 pub mod cell;
 pub mod deadline;
+pub mod difference;
 pub mod dtype;
 pub mod feature;
+pub mod model_uri;
 pub mod names;
 pub mod prediction;
 pub mod request;
+pub mod scoring;
+pub mod secret;
 pub mod signature;
 pub mod tensor;
 pub mod timestamp;

@@ -31,15 +31,36 @@ pub struct Timings {
 #[derive(Debug, Clone, PartialEq)]
 pub struct NamedOutput {
     pub name: Arc<str>,
-    /// As many items as the request has rows.
+    /// As many items as the request has rows, where the request gave columns.
     pub output: Output,
+}
+
+/// The rows that one version answered of a call that several versions shared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VariantRows {
+    pub served_by: ServedBy,
+    /// In ascending order; never empty.
+    pub rows: Vec<usize>,
+}
+
+/// What the inputs were to the model, which is how MLflow shapes its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// Rows of a table.
+    Table,
+    /// Arrays by name.
+    Arrays,
 }
 
 #[derive(Debug, Clone)]
 pub struct Prediction {
     pub id: uuid::Uuid,
+    /// The version that answered; of several the one that answered the most rows.
     pub served_by: ServedBy,
+    /// Which rows each version answered, in ascending order of the aliases; empty where one version answered them all.
+    pub variants: Vec<VariantRows>,
     pub n_rows: usize,
+    pub layout: Layout,
     pub outputs: Vec<NamedOutput>,
     /// The values that the model was given.
     pub features: FeatureRows,

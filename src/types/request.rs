@@ -5,11 +5,15 @@ use std::sync::Arc;
 use super::cell::Cell;
 use super::deadline::Deadline;
 use super::names::ModelRef;
+use super::scoring::Scoring;
+use super::tensor::NamedTensor;
 
 /// Which door a request came through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Surface {
     Http,
+    /// MLflow's scoring protocol.
+    Mlflow,
     Cli,
 }
 
@@ -17,6 +21,7 @@ impl Surface {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
+            Self::Mlflow => "mlflow",
             Self::Cli => "cli",
         }
     }
@@ -26,11 +31,59 @@ impl Surface {
 #[derive(Debug, Clone)]
 pub struct PredictRequest {
     pub model: ModelRef,
-    pub columns: RequestColumns,
+    pub inputs: RequestInputs,
     /// Scoring parameters as they came; ONNX models never see them, the audit record does.
     pub params: Option<Arc<serde_json::value::RawValue>>,
     pub deadline: Deadline,
     pub context: RequestContext,
+}
+
+/// What a request gives to the model, in the form in which its protocol says it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RequestInputs {
+    /// Values by column; converted strictly.
+    Columns(RequestColumns),
+    /// Whole graph inputs, by the graph's own names and of its own types. Of a model that reads features also its
+    /// entity columns and the columns that it takes beside them, one item per row.
+    Tensors(Vec<NamedTensor>),
+    /// A call of MLflow's scoring protocol, typed by the model's signature as MLflow types it.
+    Scoring(Scoring),
+}
+
+impl RequestInputs {
+    /// Rows of the request; of tensors the first one's.
+    pub fn n_rows(&self) -> usize {
+        match self {
+            Self::Columns(columns) => columns.n_rows(),
+            Self::Tensors(tensors) => rows_of_tensors(tensors),
+            Self::Scoring(scoring) => scoring.n_rows(),
+        }
+    }
+
+    /// The columns that have a name, in the order of the request. Empty where whole arrays are given.
+    pub fn columns(&self) -> &[RequestColumn] {
+        match self {
+            Self::Columns(columns) => columns.columns(),
+            Self::Tensors(_) => &[],
+            Self::Scoring(scoring) => scoring.columns(),
+        }
+    }
+
+    fn n_values(&self) -> usize {
+        match self {
+            Self::Columns(columns) => columns.n_rows() * columns.columns().len().max(1),
+            Self::Tensors(tensors) => tensors.iter().map(|named| named.tensor.len()).sum(),
+            Self::Scoring(scoring) => scoring.n_values(),
+        }
+    }
+}
+
+/// The first axis of the first tensor; one row if there is none.
+pub fn rows_of_tensors(tensors: &[NamedTensor]) -> usize {
+    let first = tensors
+        .first()
+        .and_then(|named| named.tensor.shape().first());
+    first.copied().unwrap_or(1)
 }
 
 /// So many cells take about half a millisecond of work in every step that looks at each of them.
@@ -39,7 +92,7 @@ const LARGE: usize = 4_096;
 impl PredictRequest {
     /// Whether working through all cells takes so long that other requests should not wait for it.
     pub fn is_large(&self) -> bool {
-        self.columns.n_rows() * self.columns.columns().len().max(1) > LARGE
+        self.inputs.n_values() > LARGE
     }
 }
 
@@ -182,6 +235,29 @@ impl RequestColumns {
         Ok(Self { columns, n_rows })
     }
 
+    /// The given rows alone, in the given order; there must be at least one, and each within the request.
+    pub fn select(&self, rows: &[usize]) -> Self {
+        let columns = self.columns.iter().map(|column| RequestColumn {
+            place: column.place,
+            name: column.name.clone(),
+            cells: match &column.cells {
+                Cells::Scalar(cell) => Cells::Scalar(cell.clone()),
+                Cells::List(cells) => {
+                    Cells::List(rows.iter().map(|row| cells[*row].clone()).collect())
+                }
+            },
+        });
+        Self {
+            columns: columns.collect(),
+            n_rows: rows.len(),
+        }
+    }
+
+    /// Columns that are equally long already, each name once; there may be no rows.
+    pub fn of_rows(columns: Vec<RequestColumn>, n_rows: usize) -> Self {
+        Self { columns, n_rows }
+    }
+
     pub fn n_rows(&self) -> usize {
         self.n_rows
     }
@@ -216,6 +292,17 @@ mod tests {
         let columns = RequestColumns::new(columns, 10).unwrap();
         assert_eq!(columns.n_rows(), 3);
         assert_eq!(columns.columns()[0].cells.get(2), &Cell::Int(7));
+    }
+
+    #[test]
+    fn selected_rows_keep_scalars_and_their_order() {
+        let cells = Cells::List((0..4).map(Cell::Int).collect());
+        let columns = vec![column("a", Cells::Scalar(Cell::Int(7))), column("b", cells)];
+        let selected = RequestColumns::new(columns, 10).unwrap().select(&[3, 1]);
+        assert_eq!(selected.n_rows(), 2);
+        assert_eq!(selected.columns()[0].cells, Cells::Scalar(Cell::Int(7)));
+        let rows = Cells::List(vec![Cell::Int(3), Cell::Int(1)]);
+        assert_eq!(selected.columns()[1].cells, rows);
     }
 
     #[test]

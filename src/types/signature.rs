@@ -41,6 +41,18 @@ pub enum Schema {
 pub struct Signature {
     pub inputs: Option<Schema>,
     pub outputs: Option<Schema>,
+    /// What a call may give as `params`; ONNX models never see them.
+    pub params: Option<Vec<ParamSpec>>,
+}
+
+/// One parameter of an MLflow signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParamSpec {
+    pub name: String,
+    /// Absent for an object, whose parts are not looked at.
+    pub dtype: Option<DType>,
+    /// Takes a list instead of one value.
+    pub list: bool,
 }
 
 /// One output of a graph.

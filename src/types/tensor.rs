@@ -1,6 +1,7 @@
 //! Dense arrays in and out of a model.
 
-use ndarray::ArrayD;
+use half::f16;
+use ndarray::{ArrayD, Axis};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::dtype::DType;
@@ -18,6 +19,7 @@ pub enum Tensor {
     UInt16(ArrayD<u16>),
     UInt32(ArrayD<u32>),
     UInt64(ArrayD<u64>),
+    Float16(ArrayD<f16>),
     Float32(ArrayD<f32>),
     Float64(ArrayD<f64>),
     String(ArrayD<String>),
@@ -36,6 +38,7 @@ macro_rules! with_array {
             Tensor::UInt16($array) => $body,
             Tensor::UInt32($array) => $body,
             Tensor::UInt64($array) => $body,
+            Tensor::Float16($array) => $body,
             Tensor::Float32($array) => $body,
             Tensor::Float64($array) => $body,
             Tensor::String($array) => $body,
@@ -43,9 +46,20 @@ macro_rules! with_array {
     };
 }
 
+pub(crate) use with_array;
+
 impl Tensor {
     pub fn shape(&self) -> &[usize] {
         with_array!(self, array => array.shape())
+    }
+
+    /// How many elements it has.
+    pub fn len(&self) -> usize {
+        with_array!(self, array => array.len())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     pub fn dtype(&self) -> DType {
@@ -59,10 +73,89 @@ impl Tensor {
             Self::UInt16(_) => DType::UInt16,
             Self::UInt32(_) => DType::UInt32,
             Self::UInt64(_) => DType::UInt64,
+            Self::Float16(_) => DType::Float16,
             Self::Float32(_) => DType::Float32,
             Self::Float64(_) => DType::Float64,
             Self::String(_) => DType::String,
         }
+    }
+}
+
+/// One element of a tensor, whatever its type.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Element<'a> {
+    Bool(bool),
+    Int(i128),
+    Float(f64),
+    Text(&'a str),
+}
+
+macro_rules! element_of {
+    ($variant:ident: $($type:ty),*) => {
+        $(impl From<&$type> for Element<'_> {
+            fn from(value: &$type) -> Self {
+                Self::$variant((*value).into())
+            }
+        })*
+    };
+}
+
+element_of!(Bool: bool);
+element_of!(Int: i8, i16, i32, i64, u8, u16, u32, u64);
+element_of!(Float: f16, f32, f64);
+
+impl<'a> From<&'a String> for Element<'a> {
+    fn from(value: &'a String) -> Self {
+        Self::Text(value)
+    }
+}
+
+/// Joins arrays of one element type, or tells that they are not.
+macro_rules! join_rows {
+    ($parts:expr, $order:expr, $($variant:ident),*) => {
+        match $parts.first()? {
+            $(Tensor::$variant(_) => {
+                let mut views = Vec::with_capacity($parts.len());
+                for part in $parts {
+                    match part {
+                        Tensor::$variant(array) => views.push(array.view()),
+                        _ => return None,
+                    }
+                }
+                let joined = ndarray::concatenate(Axis(0), &views).ok()?;
+                Some(Tensor::$variant(joined.select(Axis(0), $order)))
+            })*
+        }
+    };
+}
+
+impl Tensor {
+    /// The rows of all parts, one part behind the other, then put in order: row `i` of the result is row `order[i]` of that.
+    /// `None` if the parts are not of one type and row shape. Every item of `order` must be a row.
+    pub fn join_rows(parts: &[&Self], order: &[usize]) -> Option<Self> {
+        join_rows!(
+            parts, order, Bool, Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64, Float16,
+            Float32, Float64, String
+        )
+    }
+
+    /// All elements in row-major order.
+    pub fn elements(&self) -> Vec<Element<'_>> {
+        with_array!(self, array => array.iter().map(Element::from).collect())
+    }
+}
+
+/// A graph input or output by name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedTensor {
+    pub name: String,
+    pub tensor: Tensor,
+}
+
+impl Serialize for Tensor {
+    /// Nested lists in the tensor's own shape; numbers as in [`Output`].
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serialize_shaped(self, self.shape(), serializer)
     }
 }
 
@@ -82,11 +175,34 @@ impl Output {
             Self::Maps(rows) => Some(rows.len()),
         }
     }
+
+    /// As `Tensor::join_rows`; outputs of two kinds do not go together.
+    pub fn join_rows(parts: &[&Self], order: &[usize]) -> Option<Self> {
+        if let Some(Self::Maps(_)) = parts.first() {
+            let mut joined = Vec::with_capacity(order.len());
+            for part in parts {
+                match part {
+                    Self::Maps(rows) => joined.extend(rows),
+                    Self::Tensor(_) => return None,
+                }
+            }
+            let in_order = order.iter().map(|row| joined[*row].clone());
+            return Some(Self::Maps(in_order.collect()));
+        }
+        let mut tensors = Vec::with_capacity(parts.len());
+        for part in parts {
+            match part {
+                Self::Tensor(tensor) => tensors.push(tensor),
+                Self::Maps(_) => return None,
+            }
+        }
+        Tensor::join_rows(&tensors, order).map(Self::Tensor)
+    }
 }
 
 impl Serialize for Output {
     /// A list with one item per row: `[N]` and `[N,1]` give scalars, `[N,k]` lists (nested for more axes), maps
-    /// objects. `f32` is widened to the same number in `f64`; NaN and infinities are strings.
+    /// objects. `f16` and `f32` are widened to the same number in `f64`; NaN and infinities are strings.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Maps(rows) => serializer.collect_seq(rows.iter().map(|row| MapRow(row))),
@@ -95,18 +211,26 @@ impl Serialize for Output {
                     [n, 1] => &[*n][..],
                     shape => shape,
                 };
-                with_array!(tensor, array => match array.as_slice() {
-                    Some(elements) => Nested { elements, shape }.serialize(serializer),
-                    // Engines give row-major arrays; another layout is copied into it first.
-                    None => {
-                        let array = array.as_standard_layout();
-                        let elements = array.as_slice().unwrap_or_default();
-                        Nested { elements, shape }.serialize(serializer)
-                    }
-                })
+                serialize_shaped(tensor, shape, serializer)
             }
         }
     }
+}
+
+fn serialize_shaped<S: Serializer>(
+    tensor: &Tensor,
+    shape: &[usize],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    with_array!(tensor, array => match array.as_slice() {
+        Some(elements) => Nested { elements, shape }.serialize(serializer),
+        // Engines give row-major arrays; another layout is copied into it first.
+        None => {
+            let array = array.as_standard_layout();
+            let elements = array.as_slice().unwrap_or_default();
+            Nested { elements, shape }.serialize(serializer)
+        }
+    })
 }
 
 struct MapRow<'a>(&'a [(String, f64)]);
@@ -115,7 +239,7 @@ impl Serialize for MapRow<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
         for (key, value) in self.0 {
-            map.serialize_entry(key, &Element(value))?;
+            map.serialize_entry(key, &JsonElement(value))?;
         }
         map.end()
     }
@@ -129,15 +253,15 @@ struct Nested<'a, T> {
 
 impl<T> Serialize for Nested<'_, T>
 where
-    for<'e> Element<'e, T>: Serialize,
+    for<'e> JsonElement<'e, T>: Serialize,
 {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.shape {
             [] => match self.elements.first() {
-                Some(element) => Element(element).serialize(serializer),
+                Some(element) => JsonElement(element).serialize(serializer),
                 None => serializer.serialize_unit(),
             },
-            [_] => serializer.collect_seq(self.elements.iter().map(Element)),
+            [_] => serializer.collect_seq(self.elements.iter().map(JsonElement)),
             [n, inner @ ..] => {
                 let width: usize = inner.iter().product();
                 let parts = (0..*n).map(|i| Nested {
@@ -150,15 +274,21 @@ where
     }
 }
 
-struct Element<'a, T>(&'a T);
+struct JsonElement<'a, T>(&'a T);
 
-impl Serialize for Element<'_, f32> {
+impl Serialize for JsonElement<'_, f16> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serialize_f64(self.0.to_f64(), serializer)
+    }
+}
+
+impl Serialize for JsonElement<'_, f32> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serialize_f64(f64::from(*self.0), serializer)
     }
 }
 
-impl Serialize for Element<'_, f64> {
+impl Serialize for JsonElement<'_, f64> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serialize_f64(*self.0, serializer)
     }
@@ -166,7 +296,7 @@ impl Serialize for Element<'_, f64> {
 
 macro_rules! plain_elements {
     ($($type:ty),*) => {
-        $(impl Serialize for Element<'_, $type> {
+        $(impl Serialize for JsonElement<'_, $type> {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 self.0.serialize(serializer)
             }

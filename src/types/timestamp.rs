@@ -13,10 +13,7 @@ impl Timestamp {
     pub const EPOCH: Self = Self(0);
 
     pub fn now() -> Self {
-        match SystemTime::now().duration_since(UNIX_EPOCH) {
-            Ok(since) => Self(i64::try_from(since.as_micros()).unwrap_or(i64::MAX)),
-            Err(before) => Self(-i64::try_from(before.duration().as_micros()).unwrap_or(i64::MAX)),
-        }
+        Self::from(SystemTime::now())
     }
 
     pub const fn from_micros(micros: i64) -> Self {
@@ -37,10 +34,25 @@ impl Timestamp {
         self.0.div_euclid(1_000_000)
     }
 
+    /// The moment that much later; saturates far outside any calendar.
+    pub fn after(self, duration: Duration) -> Self {
+        let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_add(micros))
+    }
+
     /// How long before `now` this was; zero for a moment still to come.
     pub fn age_at(self, now: Self) -> Duration {
         let micros = now.0.saturating_sub(self.0);
         Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        match time.duration_since(UNIX_EPOCH) {
+            Ok(since) => Self(i64::try_from(since.as_micros()).unwrap_or(i64::MAX)),
+            Err(before) => Self(-i64::try_from(before.duration().as_micros()).unwrap_or(i64::MAX)),
+        }
     }
 }
 

@@ -110,7 +110,15 @@ fn make_targets(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_line_of_the_example_configuration_can_be_switched_on() {
-    load(&example(Lines::All));
+    load(&example(Lines::Together));
+    let all: toml::Table = example(Lines::All).parse().unwrap();
+    let registries = all["registry"].as_table().unwrap();
+    assert!(registries.len() > 1, "the choice of a registry is shown");
+    for (name, options) in registries {
+        let table = toml::Table::from_iter([(name.clone(), options.clone())]);
+        let one = toml::Table::from_iter([("registry".to_owned(), table.into())]);
+        load(&one.to_string());
+    }
 }
 
 #[test]
@@ -151,6 +159,8 @@ fn the_example_configuration_has_every_option() {
 #[derive(PartialEq)]
 enum Lines {
     All,
+    /// Without those that are another registry: there is only one.
+    Together,
     /// Without those, and the tables, that say that they are an example.
     Defaults,
 }
@@ -158,7 +168,7 @@ enum Lines {
 /// The example file with its options switched on: the lines that are a table or `name = value` behind `# `.
 fn example(lines: Lines) -> String {
     let mut text = String::new();
-    let mut in_example = false;
+    let (mut in_example, mut in_other) = (false, false);
     for line in read("terrarium.toml").lines() {
         let Some(option) = line.strip_prefix("# ").filter(|line| is_option(line)) else {
             continue;
@@ -166,8 +176,14 @@ fn example(lines: Lines) -> String {
         let is_example = option.contains("# an example");
         if option.starts_with('[') {
             in_example = is_example;
+            in_other = option.contains("# another registry");
         }
-        if lines == Lines::All || !(is_example || in_example) {
+        let is_on = match lines {
+            Lines::All => true,
+            Lines::Together => !in_other,
+            Lines::Defaults => !(is_example || in_example || in_other),
+        };
+        if is_on {
             text.push_str(option);
             text.push('\n');
         }

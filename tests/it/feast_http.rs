@@ -190,7 +190,9 @@ async fn a_body_without_a_content_type_is_json() {
 
 #[tokio::test]
 async fn a_server_without_features_says_so() {
-    let server = Server::start_bare(&["features.repo="]).await;
+    let nothing = tempfile::tempdir().unwrap();
+    let models = format!("registry.local.path={}", nothing.path().display());
+    let server = Server::start_bare(&["features.repo=", &models]).await;
     assert_eq!(server.get("/health").await.status, 503);
     let answer = server
         .post("/get-online-features", r#"{"entities": {}}"#)

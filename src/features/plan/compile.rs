@@ -335,8 +335,13 @@ impl<'a> Builder<'a> {
                 n_features,
                 n_views: draft.views.len(),
                 views,
+                stored_views: Vec::new(),
             });
             stored.push(KeyGroup { views: draft.views });
+        }
+        let lookup = store.prepare(&stored);
+        for (group, stored) in groups.iter_mut().zip(stored) {
+            group.stored_views = stored.views.into_iter().map(|view| view.name).collect();
         }
         let places = self.places.iter();
         OnlinePlan {
@@ -347,7 +352,7 @@ impl<'a> Builder<'a> {
             features: self.features,
             join_keys: self.join_keys,
             groups: groups.into(),
-            lookup: store.prepare(&stored),
+            lookup,
         }
     }
 }

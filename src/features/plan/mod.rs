@@ -89,6 +89,8 @@ pub(super) struct PlannedGroup {
     pub(super) n_views: usize,
     /// For each feature, which of the group's views it belongs to.
     pub(super) views: Vec<usize>,
+    /// The names that the online store has the views under.
+    pub(super) stored_views: Vec<String>,
 }
 
 impl OnlinePlan {
@@ -97,6 +99,35 @@ impl OnlinePlan {
         for feature in &mut self.features {
             feature.max_age = Some(max_age.unwrap_or(feature.ttl)).filter(|age| !age.is_zero());
         }
+    }
+
+    /// Whether `other` reads every feature of this plan as well: under the same name, from the same view, by the same
+    /// request columns.
+    pub fn is_part_of(&self, other: &Self) -> bool {
+        self.features.iter().enumerate().all(|(own, feature)| {
+            let mut others = other.features.iter().enumerate();
+            others.any(|(place, theirs)| {
+                feature == theirs
+                    && self.stored_view(own) == other.stored_view(place)
+                    && self.key_columns(own).eq(other.key_columns(place))
+            })
+        })
+    }
+
+    fn stored_view(&self, feature: usize) -> &str {
+        let (group, place) = self.places[feature];
+        let group = &self.groups[group];
+        &group.stored_views[group.views[place]]
+    }
+
+    /// The request columns that a feature is read by, in the order of the view's own join keys.
+    fn key_columns(&self, feature: usize) -> impl Iterator<Item = (&str, KeyType)> {
+        let (group, _) = self.places[feature];
+        let columns = self.groups[group].columns.iter();
+        columns.map(|column| {
+            let key = &self.join_keys[*column];
+            (key.name.as_str(), key.key_type)
+        })
     }
 
     /// The features, by position, that cannot be read without the `i`th join key.

@@ -156,6 +156,30 @@ fn one_column_of_two_types_is_two_join_keys() {
 }
 
 #[test]
+fn a_plan_is_part_of_one_that_reads_the_same_places() {
+    let few = features(&["driver_scalars:f32"]).unwrap();
+    let more = features(&[
+        "driver_lists:l_i64",
+        "driver_scalars:i64",
+        "driver_scalars:f32",
+    ])
+    .unwrap();
+    assert!(few.is_part_of(&more) && few.is_part_of(&few));
+    assert!(!more.is_part_of(&few));
+    let mut limited = more.clone();
+    limited.set_max_age(Some(Duration::from_secs(5)));
+    assert!(!few.is_part_of(&limited));
+    let mut registry = registry();
+    for view in &mut registry.feature_views {
+        if view.name == "driver_scalars" {
+            view.join_keys[0].value_type = ValueType::Int32;
+        }
+    }
+    let by_another_type = try_plan(&registry, RULES, selection(&["driver_scalars:f32"])).unwrap();
+    assert!(!few.is_part_of(&by_another_type));
+}
+
+#[test]
 fn a_models_limit_takes_the_place_of_ttl_and_zero_is_none() {
     let mut plan = features(&["driver_scalars:i64", "driver_rich:m"]).unwrap();
     let limits = |plan: &OnlinePlan| -> Vec<Option<Duration>> {

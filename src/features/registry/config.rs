@@ -8,6 +8,7 @@ use serde_yaml_ng::Value;
 use super::source::{object, remote, sql};
 use crate::features::repo::{Problem, local_path, note_left_over, unset_variable};
 use crate::features::settings::{Settings, wrong};
+use crate::storage;
 
 /// What `registry` comes to.
 #[derive(Debug, Clone)]
@@ -142,7 +143,7 @@ fn file(
     environment: &dyn Fn(&str) -> Option<String>,
     notes: &mut Vec<String>,
 ) -> Result<Place, Problem> {
-    if object::is_at(path) {
+    if storage::is_at(path) {
         check_variables(path, setting)?;
         let config = object::Config::read(path, settings, environment, notes)?;
         return Ok(Place::Object(config));

@@ -106,6 +106,7 @@ impl From<features::Error> for Refusal {
             E::Materialize(_) | E::Transform(_) | E::Write(_) => match error.class() {
                 ErrorClass::Unavailable | ErrorClass::DeadlineExceeded => Self::classed(&error),
                 ErrorClass::InvalidInput
+                | ErrorClass::Unauthenticated
                 | ErrorClass::NotFound
                 | ErrorClass::MethodNotAllowed
                 | ErrorClass::TooLarge

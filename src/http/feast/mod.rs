@@ -27,7 +27,7 @@ use axum::routing::{get, post};
 use self::failure::Refusal;
 pub use self::materialize::Running;
 pub(super) use self::openapi::paths as openapi_paths;
-use super::Api;
+use super::{Api, mlflow};
 use crate::features::FeatureStore;
 
 /// Paths on which even a wrong method is answered as Feast does.
@@ -68,13 +68,13 @@ pub(super) fn routes() -> Router<Arc<Api>> {
         )
 }
 
-/// 200 while there is a registry to answer from. `/readyz` also asks the online store.
+/// 200 while there is a registry to answer from. `/readyz` also asks the online store. MLflow's scoring server has the
+/// same path: without features it is answered as MLflow does, by whether there is a model.
 async fn health(State(api): State<Arc<Api>>) -> Response<Body> {
-    let status = match api.features {
-        Some(_) => StatusCode::OK,
-        None => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    empty(status)
+    match api.features {
+        Some(_) => empty(StatusCode::OK),
+        None => mlflow::ping(State(api)).await,
+    }
 }
 
 /// FastAPI's answer where there is nothing.

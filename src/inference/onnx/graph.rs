@@ -66,7 +66,7 @@ fn tensor(value_type: &ValueType) -> Option<(DType, Vec<i64>)> {
     }
 }
 
-/// `None` for types without a counterpart in `types::tensor`, among them half precision.
+/// `None` for types without a counterpart in `types::tensor`, among them `bfloat16`.
 fn dtype(element: TensorElementType) -> Option<DType> {
     match element {
         TensorElementType::Bool => Some(DType::Bool),
@@ -78,6 +78,7 @@ fn dtype(element: TensorElementType) -> Option<DType> {
         TensorElementType::Uint16 => Some(DType::UInt16),
         TensorElementType::Uint32 => Some(DType::UInt32),
         TensorElementType::Uint64 => Some(DType::UInt64),
+        TensorElementType::Float16 => Some(DType::Float16),
         TensorElementType::Float32 => Some(DType::Float32),
         TensorElementType::Float64 => Some(DType::Float64),
         TensorElementType::String => Some(DType::String),

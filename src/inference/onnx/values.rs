@@ -21,6 +21,7 @@ pub(super) fn lend(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>> {
         Tensor::UInt16(array) => lend_array(array),
         Tensor::UInt32(array) => lend_array(array),
         Tensor::UInt64(array) => lend_array(array),
+        Tensor::Float16(array) => lend_array(array),
         Tensor::Float32(array) => lend_array(array),
         Tensor::Float64(array) => lend_array(array),
         Tensor::String(array) => {
@@ -58,6 +59,7 @@ pub(super) fn take(value: &DynValue) -> ort::Result<Output> {
         TensorElementType::Uint16 => Tensor::UInt16(take_array(value)?),
         TensorElementType::Uint32 => Tensor::UInt32(take_array(value)?),
         TensorElementType::Uint64 => Tensor::UInt64(take_array(value)?),
+        TensorElementType::Float16 => Tensor::Float16(take_array(value)?),
         TensorElementType::Float32 => Tensor::Float32(take_array(value)?),
         TensorElementType::Float64 => Tensor::Float64(take_array(value)?),
         TensorElementType::String => {

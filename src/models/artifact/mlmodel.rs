@@ -30,6 +30,8 @@ pub(super) struct SignatureText {
     pub(super) inputs: Option<String>,
     #[serde(default)]
     pub(super) outputs: Option<String>,
+    #[serde(default)]
+    pub(super) params: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -75,6 +75,24 @@ impl Artifact {
     }
 }
 
+/// A signature from MLflow's JSON text of each side. Errors: in words, with the side and the entry.
+pub(in crate::models) fn parse_signature(
+    inputs: Option<&str>,
+    outputs: Option<&str>,
+    params: Option<&str>,
+) -> Result<Signature, String> {
+    signature::parse(&Some(mlmodel::SignatureText {
+        inputs: inputs.map(str::to_owned),
+        outputs: outputs.map(str::to_owned),
+        params: params.map(str::to_owned),
+    }))
+}
+
+/// An example from its JSON; `kind` is MLflow's `dataframe` or `ndarray`. Errors: in words.
+pub(in crate::models) fn parse_example(json: &str, kind: &str) -> Result<InputExample, String> {
+    example::parse(json, kind)
+}
+
 fn read_text(path: &Path) -> Result<String, Error> {
     let n_bytes = fs_err::metadata(path).map_err(Error::unreadable)?.len();
     if n_bytes > MAX_TEXT_BYTES {

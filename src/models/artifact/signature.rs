@@ -1,13 +1,14 @@
 //! MLflow's signature JSON (3.17) to a `Signature`.
 //!
 //! A side is a list of columns (`{"type", "name"?, "required"?}`) or of tensors (`{"type": "tensor", "tensor-spec"}`),
-//! never of both. `required` left out means true. Params are not read: ONNX models never see them.
+//! never of both. `required` left out means true. Params are a list of `{"name", "type", "shape"}`; their defaults are not
+//! read, since ONNX models never see them.
 
 use serde::Deserialize;
 
 use super::mlmodel::SignatureText;
 use crate::types::dtype::DType;
-use crate::types::signature::{ColumnSpec, ColumnType, Schema, Signature, TensorSpec};
+use crate::types::signature::{ColumnSpec, ColumnType, ParamSpec, Schema, Signature, TensorSpec};
 
 #[derive(Deserialize)]
 struct Entry {
@@ -38,7 +39,34 @@ pub(super) fn parse(text: &Option<SignatureText>) -> Result<Signature, String> {
     Ok(Signature {
         inputs: parse_side("inputs", text.inputs.as_deref())?,
         outputs: parse_side("outputs", text.outputs.as_deref())?,
+        params: parse_params(text.params.as_deref())?,
     })
+}
+
+#[derive(Deserialize)]
+struct ParamText {
+    name: String,
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    shape: Option<Vec<i64>>,
+}
+
+fn parse_params(json: Option<&str>) -> Result<Option<Vec<ParamSpec>>, String> {
+    let Some(json) = json else {
+        return Ok(None);
+    };
+    let entries: Option<Vec<ParamText>> =
+        serde_json::from_str(json).map_err(|error| format!("signature params: {error}"))?;
+    let params = entries.map(|entries| {
+        let params = entries.into_iter().map(|entry| ParamSpec {
+            name: entry.name,
+            dtype: DType::from_mlflow(&entry.kind),
+            list: entry.shape.is_some(),
+        });
+        params.collect()
+    });
+    Ok(params)
 }
 
 fn parse_side(side: &str, json: Option<&str>) -> Result<Option<Schema>, String> {

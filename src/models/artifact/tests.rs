@@ -220,6 +220,7 @@ fn an_mlmodel_of_any_size_is_refused_before_it_is_read() {
 struct Recorded {
     inputs: Option<String>,
     outputs: Option<String>,
+    params: Option<String>,
 }
 
 fn recorded_signatures() -> BTreeMap<String, Signature> {
@@ -233,6 +234,7 @@ fn recorded_signatures() -> BTreeMap<String, Signature> {
             let text = mlmodel::SignatureText {
                 inputs: recorded.inputs,
                 outputs: recorded.outputs,
+                params: recorded.params,
             };
             (name, signature::parse(&Some(text)).unwrap())
         });
@@ -300,14 +302,26 @@ fn every_recorded_tensor_type_is_known() {
         signatures["tensor_unnamed"].inputs,
         Some(Schema::Tensors(vec![unnamed]))
     );
-    assert_eq!(signatures["params"], Signature::default());
+    let params = signatures["params"].params.as_ref().unwrap();
+    let wanted = [
+        ("a", Some(DType::Int32), false),
+        ("b", Some(DType::Float64), false),
+        ("c", Some(DType::String), true),
+        ("d", Some(DType::Datetime), false),
+        ("e", Some(DType::Bool), false),
+    ];
+    let actual: Vec<_> = params
+        .iter()
+        .map(|param| (param.name.as_str(), param.dtype, param.list))
+        .collect();
+    assert_eq!(actual, wanted);
 }
 
 #[test]
 fn the_word_optional_of_older_mlflow_is_understood() {
     let text = mlmodel::SignatureText {
         inputs: Some(r#"[{"type": "long", "name": "a", "optional": true}]"#.to_owned()),
-        outputs: None,
+        ..Default::default()
     };
     let parsed = signature::parse(&Some(text)).unwrap();
     assert_eq!(

@@ -12,13 +12,14 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_yaml_ng::Value;
 
-use super::{Error, Listing, ModelRegistry, RegisteredModel};
+use super::{Error, Listing, ModelRegistry, RegisteredModel, is_model_name};
 use crate::shutdown::run_blocking;
 use crate::types::names::ModelVersion;
 
@@ -31,12 +32,17 @@ const MAX_MAP_BYTES: u64 = 1 << 20;
 pub struct Config {
     /// The directory, with `<name>/<version>/MLmodel` below it.
     pub path: PathBuf,
+    /// How often the directory is looked at for changes. Zero for never.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("format" = "duration"))]
+    pub poll: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             path: PathBuf::from("models"),
+            poll: Duration::from_secs(10),
         }
     }
 }
@@ -59,7 +65,7 @@ impl LocalRegistry {
     pub(super) fn connect_optional(config: &Config) -> Self {
         Self {
             path: config.path.clone(),
-            may_be_absent: *config == Config::default(),
+            may_be_absent: config.path == Config::default().path,
         }
     }
 }
@@ -84,7 +90,7 @@ impl ModelRegistry for LocalRegistry {
     async fn directory(&self, model: &str, version: ModelVersion) -> Result<PathBuf, Error> {
         let directory = self.path.join(model).join(version.to_string());
         // Such names are not listed either; they could lead elsewhere.
-        if is_model_name(model) && directory.is_dir() {
+        if is_directory_name(model) && directory.is_dir() {
             return Ok(directory);
         }
         Err(Error::UnknownVersion {
@@ -102,7 +108,7 @@ fn list(path: &Path) -> Result<Vec<Listing>, Error> {
     }
     let mut models = Vec::new();
     for name in directories(path)? {
-        if !is_model_name(&name) {
+        if !is_directory_name(&name) {
             continue;
         }
         let model = match read_model(&path.join(&name), &name) {
@@ -114,9 +120,9 @@ fn list(path: &Path) -> Result<Vec<Listing>, Error> {
     Ok(models)
 }
 
-/// What a request can name: `@` and `:` would end the name.
-fn is_model_name(name: &str) -> bool {
-    !name.is_empty() && !name.starts_with(['.', '_']) && !name.contains(['@', ':', '/', '\\'])
+/// Names that begin otherwise are for what is no model.
+fn is_directory_name(name: &str) -> bool {
+    is_model_name(name) && !name.starts_with(['.', '_'])
 }
 
 fn read_model(directory: &Path, name: &str) -> Result<RegisteredModel, Error> {
@@ -265,6 +271,7 @@ mod tests {
     fn registry(directory: &TempDir) -> LocalRegistry {
         LocalRegistry::connect(&Config {
             path: directory.path().to_owned(),
+            ..Config::default()
         })
     }
 
@@ -394,28 +401,18 @@ mod tests {
     async fn an_absent_directory_is_an_error_that_names_it() {
         let config = Config {
             path: PathBuf::from("/nowhere/models"),
+            ..Config::default()
         };
         let error = LocalRegistry::connect(&config).list().await.unwrap_err();
         assert!(error.to_string().contains("/nowhere/models"), "{error}");
         assert!(error.hint().unwrap().contains("`registry.local.path`"));
     }
 
-    #[test]
-    fn the_table_name_chooses_the_backend() {
-        let config: super::super::Config = toml::from_str("[local]\npath = 'm'").unwrap();
-        let super::super::Config::Local(local) = config;
-        assert_eq!(local.path, PathBuf::from("m"));
-        let error = toml::from_str::<super::super::Config>("[s3]").unwrap_err();
-        assert!(
-            error.to_string().contains("unknown variant `s3`"),
-            "{error}"
-        );
-    }
-
     #[tokio::test]
     async fn only_the_default_directory_may_be_absent_and_only_if_it_is_optional() {
         let missing = Config {
             path: "no_such_directory".into(),
+            ..Config::default()
         };
         let asked_for = LocalRegistry::connect_optional(&missing);
         let error = asked_for.list().await.unwrap_err();

@@ -46,12 +46,11 @@ fn fill(filling: &Filling<'_>) -> Result<Tensor, Error> {
         DType::UInt16 => Tensor::UInt16(filling.array()?),
         DType::UInt32 => Tensor::UInt32(filling.array()?),
         DType::UInt64 => Tensor::UInt64(filling.array()?),
+        DType::Float16 => Tensor::Float16(filling.array()?),
         DType::Float64 => Tensor::Float64(filling.array()?),
         DType::String => Tensor::String(filling.array()?),
         // The plan refuses graphs with other element types.
-        DType::Float16 | DType::Float32 | DType::Binary | DType::Datetime => {
-            Tensor::Float32(filling.array()?)
-        }
+        DType::Float32 | DType::Binary | DType::Datetime => Tensor::Float32(filling.array()?),
     })
 }
 
@@ -72,6 +71,7 @@ impl Filling<'_> {
             } else if actual != width {
                 return Err(Error::Ragged {
                     row,
+                    first: 0,
                     input: self.tensor.name.clone(),
                     wanted: width,
                     actual,
@@ -82,6 +82,7 @@ impl Filling<'_> {
         let input = || self.tensor.name.clone();
         ArrayD::from_shape_vec(IxDyn(&shape), elements).map_err(|_| Error::Ragged {
             row: 0,
+            first: 0,
             input: input(),
             wanted: shape.iter().skip(1).product(),
             actual: width,

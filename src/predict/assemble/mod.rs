@@ -41,7 +41,10 @@ fn settle(plan: &ServingPlan, call: &Call<'_>, features: &mut FeatureRows) -> Re
                 continue;
             }
             match features.cell(row, feature).status {
-                FeatureStatus::Present | FeatureStatus::Overridden | FeatureStatus::Default => {}
+                FeatureStatus::Present
+                | FeatureStatus::Overridden
+                | FeatureStatus::Default
+                | FeatureStatus::NotUsed => {}
                 FeatureStatus::Null | FeatureStatus::NotFound => {
                     settle_missing(plan, features, row, feature)?
                 }

@@ -10,6 +10,7 @@ use super::*;
 use crate::features::EntityRows;
 use crate::predict::config::{OnMissing, OnStale};
 use crate::predict::plan::{PlannedColumn, PlannedTensor, Source, Width};
+use crate::predict::scoring::Scorer;
 use crate::telemetry::metrics::Metrics;
 use crate::types::dtype::DType;
 use crate::types::feature::FeatureCell;
@@ -45,6 +46,8 @@ fn plan(dtype: DType, row_shape: &[i64], columns: Vec<PlannedColumn>) -> Serving
         tensors: vec![tensor],
         slots: HashMap::new(),
         outputs: Vec::new(),
+        graph_outputs: Vec::new(),
+        scoring: Scorer::default(),
         fixed_rows: None,
         metrics: Metrics::new().model("m", ModelVersion(1)),
     }

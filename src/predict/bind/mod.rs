@@ -22,6 +22,7 @@ use super::convert::check;
 use selection::Selected;
 
 use super::plan::{PlannedColumn, ServingPlan, Slot, Source};
+use super::scoring::Scorer;
 use crate::features::{FeatureStore, OnlinePlan};
 use crate::models::{BindError, Binder, Candidate};
 use crate::telemetry::metrics::Metrics;
@@ -74,6 +75,8 @@ impl PlanBinder {
             on_stale: config.on_stale,
             slots: slots(online.as_ref(), &inputs.columns),
             outputs: outputs::names(candidate),
+            graph_outputs: outputs::graph_names(candidate),
+            scoring: Scorer::new(candidate.signature, candidate.graph),
             fixed_rows: inputs.fixed_rows,
             tensors: inputs.tensors,
             metrics: self.metrics.model(candidate.name, candidate.version),
@@ -157,18 +160,12 @@ fn defaults(
 fn slots(online: Option<&OnlinePlan>, columns: &[PlannedColumn]) -> HashMap<String, Slot> {
     let mut slots: HashMap<String, Slot> = HashMap::new();
     for (index, column) in columns.iter().enumerate() {
+        let slot = slots.entry(column.name.clone()).or_default();
+        slot.declared = Some(column.declared);
         match column.source {
-            Source::Request | Source::JoinKey => slots
-                .entry(column.name.clone())
-                .or_default()
-                .columns
-                .push(index),
+            Source::Request | Source::JoinKey => slot.columns.push(index),
             // The column's own name overrides its feature.
-            Source::Feature(feature) => slots
-                .entry(column.name.clone())
-                .or_default()
-                .features
-                .push(feature),
+            Source::Feature(feature) => slot.features.push(feature),
         }
     }
     let Some(online) = online else { return slots };
@@ -198,6 +195,8 @@ fn slots(online: Option<&OnlinePlan>, columns: &[PlannedColumn]) -> HashMap<Stri
                 && !slot.features.contains(&index)
             {
                 slot.features.push(index);
+                let takes = |column: &&PlannedColumn| column.source == Source::Feature(index);
+                slot.declared = columns.iter().find(takes).map(|column| column.declared);
             }
         }
     }

@@ -20,6 +20,12 @@ pub(super) fn names(candidate: &Candidate<'_>) -> Vec<Arc<str>> {
     names.into_iter().map(Arc::from).collect()
 }
 
+/// As in the graph.
+pub(super) fn graph_names(candidate: &Candidate<'_>) -> Vec<Arc<str>> {
+    let outputs = candidate.graph.outputs.iter();
+    outputs.map(|output| Arc::from(&*output.name)).collect()
+}
+
 fn signature_names(outputs: Option<&Schema>) -> Vec<&str> {
     match outputs {
         None => Vec::new(),

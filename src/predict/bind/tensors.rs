@@ -1,7 +1,8 @@
 //! How a graph's inputs are filled: which columns make up each tensor, and where each column comes from.
 //!
 //! * A column signature over one graph input makes a matrix of the columns in signature order, as MLflow does;
-//!   over several graph inputs each column fills the input of its name.
+//!   over several graph inputs each column fills the input of its name; an optional one that no input has is taken and
+//!   left out. Columns without names are called `0`, `1`, and so on.
 //! * Without a column signature each graph input is one column in the shape of its rows, taken from the feature or
 //!   request input of its name. The one matrix of a graph whose name no feature has takes all features of the
 //!   binding, in their order; a list feature fills as many places as it is long.
@@ -61,10 +62,7 @@ fn check_graph_input(input: &TensorSpec) -> Result<(), Error> {
             input: name_of(input),
         });
     }
-    if matches!(
-        input.dtype,
-        DType::Float16 | DType::Binary | DType::Datetime
-    ) {
+    if matches!(input.dtype, DType::Binary | DType::Datetime) {
         return Err(Error::ElementType {
             input: name_of(input),
             dtype: input.dtype,
@@ -88,7 +86,13 @@ fn bind_columns(
     let graph = &candidate.graph.inputs;
     let mut planned = Vec::with_capacity(columns.len());
     for (place, column) in columns.iter().enumerate() {
-        planned.push(signature_column(place, column, online)?);
+        let name = match &column.name {
+            Some(name) => name.clone(),
+            // Over one input a place is name enough.
+            None if graph.len() == 1 => place.to_string(),
+            None => return Err(Error::Unnamed { place }),
+        };
+        planned.push(signature_column(name, column, online)?);
     }
     if let [input] = &graph[..] {
         inputs.columns = planned;
@@ -97,9 +101,10 @@ fn bind_columns(
         inputs.tensors.push(tensor);
         return Ok(());
     }
+    let is_unused = |column: &PlannedColumn| graph.iter().all(|i| name_of(i) != column.name);
     if let Some(column) = planned
         .iter()
-        .find(|column| graph.iter().all(|input| name_of(input) != column.name))
+        .find(|column| is_unused(column) && !column.optional)
     {
         let known = graph.iter().map(name_of).collect::<Vec<_>>().join(", ");
         return Err(Error::ColumnUnknown {
@@ -125,17 +130,19 @@ fn bind_columns(
         check_scalar_columns(&tensor)?;
         inputs.tensors.push(tensor);
     }
+    // Taken because the signature has them, and covered by no tensor.
+    for mut column in planned.into_iter().filter(|column| is_unused(column)) {
+        column.source = Source::Request;
+        inputs.columns.push(column);
+    }
     Ok(())
 }
 
 fn signature_column(
-    place: usize,
+    name: String,
     column: &ColumnSpec,
     online: Option<&OnlinePlan>,
 ) -> Result<PlannedColumn, Error> {
-    let Some(name) = column.name.clone() else {
-        return Err(Error::Unnamed { place });
-    };
     let declared = match &column.dtype {
         ColumnType::Scalar(dtype) if !matches!(dtype, DType::Binary | DType::Datetime) => *dtype,
         ColumnType::Scalar(dtype) => {

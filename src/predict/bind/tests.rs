@@ -67,7 +67,7 @@ impl Case {
         Self {
             signature: Signature {
                 inputs,
-                outputs: None,
+                ..Signature::default()
             },
             graph: Graph {
                 inputs: graph_inputs,
@@ -255,9 +255,9 @@ async fn what_cannot_be_bound_is_refused_with_a_reason() {
             "column `b`",
         ),
         (
-            Case::new(None, vec![tensor("a", DType::Float16, &[-1])]),
+            Case::new(None, vec![tensor("a", DType::Binary, &[-1])]),
             "binding_type_unsupported",
-            "float16",
+            "bytes",
         ),
         (
             Case::new(None, vec![tensor("a", DType::Float32, &[])]),
@@ -363,4 +363,37 @@ async fn outputs_take_the_signatures_names_where_it_has_one_for_each() {
             .collect::<Vec<_>>(),
         ["out"]
     );
+}
+
+#[tokio::test]
+async fn a_column_without_a_name_is_called_by_its_place() {
+    let unnamed = |n: usize| {
+        let mut columns = columns(&vec!["a"; n]);
+        columns.iter_mut().for_each(|column| column.name = None);
+        Some(Schema::Columns(columns))
+    };
+    let one = vec![tensor("input", DType::Float32, &[-1, 2])];
+    let plan = Case::new(unnamed(2), one).bind().await.unwrap();
+    assert_eq!(plan.input_names(), ["0", "1"]);
+    let several = vec![
+        tensor("a", DType::Float32, &[-1]),
+        tensor("b", DType::Float32, &[-1]),
+    ];
+    let (code, _) = Case::new(unnamed(2), several).refused().await;
+    assert_eq!(code, "binding_column_unnamed");
+}
+
+#[tokio::test]
+async fn an_optional_column_that_no_input_has_is_taken_and_left_out() {
+    let mut signature = columns(&["a", "b", "note"]);
+    signature[2].required = false;
+    let inputs = vec![
+        tensor("b", DType::Float32, &[-1]),
+        tensor("a", DType::Float32, &[-1]),
+    ];
+    let case = Case::new(Some(Schema::Columns(signature)), inputs);
+    let plan = case.bind().await.unwrap();
+    assert_eq!(plan.input_names(), ["a", "b", "note"]);
+    let filled: usize = plan.tensors.iter().map(|tensor| tensor.columns.len()).sum();
+    assert_eq!(filled, 2);
 }

@@ -1,4 +1,4 @@
-//! `[serving]`: which versions of a registered model are loaded, and when the server is ready.
+//! `serving.versions`: which versions are loaded beside those that a name stands for.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,40 +8,6 @@ use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::types::names::{ModelRef, ModelVersion, VersionSelector};
-
-/// Which versions are served.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Config {
-    /// The alias that a model's plain name stands for. A model without it is served at its highest version.
-    pub alias: String,
-    /// Which versions are loaded beside the one that the plain name stands for: `aliases` for all that an alias points
-    /// to, `all`, or a list of `name:version` in addition to those of `aliases`.
-    pub versions: Versions,
-    /// When `/readyz` says yes, once the first load of every model was tried.
-    pub ready: Ready,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            alias: "champion".to_owned(),
-            versions: Versions::default(),
-            ready: Ready::default(),
-        }
-    }
-}
-
-/// When the server counts as ready.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Ready {
-    /// Whatever loaded is served; what did not is listed as degraded.
-    #[default]
-    Any,
-    /// Only if every wanted version loaded.
-    All,
-}
 
 /// Which versions are loaded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -54,7 +20,7 @@ pub enum Versions {
 
 impl Versions {
     /// The versions of one model that are wanted whatever the aliases say; `None` for all.
-    pub(super) fn listed<'a>(&'a self, model: &'a str) -> Option<Vec<ModelVersion>> {
+    pub(in crate::models) fn listed<'a>(&'a self, model: &'a str) -> Option<Vec<ModelVersion>> {
         match self {
             Self::Aliases => Some(Vec::new()),
             Self::All => None,
@@ -143,45 +109,5 @@ impl JsonSchema for Versions {
                 {"type": "array", "items": {"type": "string", "pattern": "^.+:[0-9]+$"}},
             ]
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_are_a_word_or_a_list() {
-        for (text, wanted) in [
-            ("versions = 'aliases'", Versions::Aliases),
-            ("versions = 'all'", Versions::All),
-            (
-                "versions = ['a:1', 'b:12']",
-                Versions::Listed(vec![
-                    ("a".to_owned(), ModelVersion(1)),
-                    ("b".to_owned(), ModelVersion(12)),
-                ]),
-            ),
-        ] {
-            let config: Config = toml::from_str(text).unwrap();
-            assert_eq!(config.versions, wanted);
-            let again: Config = toml::from_str(&toml::to_string(&config).unwrap()).unwrap();
-            assert_eq!(again, config);
-        }
-    }
-
-    #[test]
-    fn a_version_that_is_none_is_an_error_that_says_what_to_write() {
-        for (text, part) in [
-            ("versions = 'some'", "`aliases`, `all` or a list"),
-            ("versions = ['a']", "names no version"),
-            ("versions = ['a@b']", "names no version"),
-            ("versions = ['a:b']", "whole number"),
-            ("ready = 'some'", "unknown variant `some`"),
-            ("aliases = 'x'", "unknown field `aliases`"),
-        ] {
-            let error = toml::from_str::<Config>(text).unwrap_err().to_string();
-            assert!(error.contains(part), "{error}");
-        }
     }
 }
