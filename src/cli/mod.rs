@@ -55,7 +55,7 @@ enum Command {
     Serve,
     /// Ask a model for a prediction, in this process
     Predict(predict::Args),
-    /// List, show and check models
+    /// List, show, check and register models
     #[command(subcommand)]
     Models(models::Command),
     /// Read, load and write features

@@ -283,3 +283,112 @@ fn help_names_every_command() {
         assert!(help.contains(&format!("  {command}")), "{help}");
     }
 }
+
+#[test]
+fn a_registered_model_is_tried_first_listed_and_served_under_its_alias() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_terrarium"))
+            .args(arguments)
+            .current_dir(directory.path())
+            .env_remove("MLFLOW_TRACKING_URI")
+            .output()
+            .unwrap()
+    };
+    std::fs::create_dir(directory.path().join("models")).unwrap();
+    let fixture = root().join("tests/fixtures/mlflow/models/linreg_col");
+    let (onnx, example) = (
+        fixture.join("model.onnx"),
+        fixture.join("input_example.json"),
+    );
+    let (onnx, example) = (onnx.to_str().unwrap(), example.to_str().unwrap());
+    let register = [
+        "models",
+        "register",
+        onnx,
+        "--name",
+        "price",
+        "--alias",
+        "champion",
+        "--input-example",
+        example,
+        "--tag",
+        "team=a",
+        "--json",
+    ];
+
+    let rehearsal = json(&run(&[&register[..], &["--dry-run"]].concat()));
+    assert_eq!(rehearsal["dry_run"], true);
+    let written = directory
+        .path()
+        .join(rehearsal["directory"].as_str().unwrap());
+    assert!(written.join("MLmodel").is_file());
+    assert_eq!(
+        json(&run(&["models", "list", "--registry", "--json"]))["models"],
+        serde_json::json!([])
+    );
+
+    let first = json(&run(&register));
+    assert_eq!(
+        (&first["version"], &first["is_new"]),
+        (&"1".into(), &true.into())
+    );
+    let again = json(&run(&register));
+    assert_eq!(
+        (&again["version"], &again["is_new"]),
+        (&"1".into(), &false.into())
+    );
+    let listed = json(&run(&["models", "list", "--registry", "--json"]));
+    let version = &listed["models"][0]["versions"][0];
+    assert_eq!(version["aliases"], serde_json::json!(["champion"]));
+    assert_eq!(version["tags"]["team"], "a");
+    assert_eq!(version["tags"]["terrarium.sha256"], first["sha256"]);
+    let shown = stdout(&run(&["models", "show", "price@champion"]));
+    assert!(shown.contains("x3 (float64) from request"), "{shown}");
+
+    assert!(
+        run(&["models", "alias", "set", "price", "live", "1"])
+            .status
+            .success()
+    );
+    let missing = run(&["models", "alias", "set", "price", "live", "7"]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(
+        stderr(&missing).contains("no version 7"),
+        "{}",
+        stderr(&missing)
+    );
+    assert!(
+        run(&["models", "alias", "delete", "price", "live"])
+            .status
+            .success()
+    );
+    assert_refuses_to_start(
+        &run(&["models", "alias", "set", "price", "latest", "1"]),
+        "reserves it",
+    );
+    let hostile = run(&["models", "register", onnx, "--name", "a/b"]);
+    assert_refuses_to_start(&hostile, "neither `/` nor `:`");
+    let contradiction = directory.path().join("signature.json");
+    std::fs::write(
+        &contradiction,
+        r#"{"inputs": [{"type": "string", "name": "a"}]}"#,
+    )
+    .unwrap();
+    let refused = run(&[
+        "models",
+        "register",
+        onnx,
+        "--name",
+        "other",
+        "--signature",
+        contradiction.to_str().unwrap(),
+    ]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        stderr(&refused).contains("contradicts the graph"),
+        "{}",
+        stderr(&refused)
+    );
+    assert!(!directory.path().join("models/other").exists());
+}

@@ -3,13 +3,14 @@
 use serde::Serialize;
 
 use super::show::show_loaded;
-use super::{Bench, problem, read_registry};
+use super::{Bench, problem};
 use crate::cli::output::Output;
 use crate::cli::{Failed, explain};
-use crate::config::{Config, Environment};
+use crate::config::Config;
 use crate::error::Failure;
 use crate::http::models::{Loaded, describe, describe_loaded};
 use crate::models;
+use crate::models::registry::ModelRegistry;
 use crate::predict::Models;
 use crate::types::names::ModelRef;
 
@@ -50,14 +51,14 @@ impl Report {
 
 pub(super) async fn check(
     bench: &Bench,
+    registry: &dyn ModelRegistry,
     config: &Config,
-    environment: &Environment,
     names: &[String],
     output: Output,
 ) -> Result<(), Failed> {
     let reports = match names {
-        [] => check_all(&bench.load_all(config, environment).await?),
-        names => check_named(bench, config, environment, names).await?,
+        [] => check_all(&bench.load_all(registry, config).await?),
+        names => check_named(bench, registry, config, names).await?,
     };
     if reports.is_empty() {
         return Err(Failed::Command(Some(
@@ -102,18 +103,17 @@ fn check_all(catalog: &Models) -> Vec<Report> {
 
 async fn check_named(
     bench: &Bench,
+    registry: &dyn ModelRegistry,
     config: &Config,
-    environment: &Environment,
     names: &[String],
 ) -> Result<Vec<Report>, Failed> {
-    let registry = read_registry(config, environment)?;
     let mut reports = Vec::new();
     for name in names {
         let reference: ModelRef = name
             .parse()
             .map_err(|error| Failed::Start(format!("{error}")))?;
         let checked = models::check_one(
-            &*registry,
+            registry,
             &bench.runtime,
             &bench.binder,
             &config.serving,

@@ -2,13 +2,11 @@
 
 use serde::Serialize;
 
-use super::read_registry;
 use crate::cli::output::Output;
 use crate::cli::{Failed, explain};
-use crate::config::{Config, Environment};
 use crate::error::Failure;
 use crate::http::models::{LoadFailure, Model, ModelList, describe};
-use crate::models::registry::{Listing, RegisteredModel};
+use crate::models::registry::{Listing, ModelRegistry, RegisteredModel};
 use crate::predict::Models;
 
 #[derive(Debug, clap::Args)]
@@ -85,12 +83,7 @@ struct Version {
     tags: std::collections::BTreeMap<String, String>,
 }
 
-pub(super) async fn registry(
-    config: &Config,
-    environment: &Environment,
-    output: Output,
-) -> Result<(), Failed> {
-    let registry = read_registry(config, environment)?;
+pub(super) async fn registry(registry: &dyn ModelRegistry, output: Output) -> Result<(), Failed> {
     let listings = registry
         .list()
         .await

@@ -46,22 +46,23 @@ pub(super) async fn run(
     output: Output,
 ) -> Result<(), Failed> {
     match command {
-        Command::List(args) if args.registry => list::registry(&config, &environment, output).await,
+        Command::List(args) if args.registry => {
+            list::registry(&*opened(&config, &environment)?, output).await
+        }
         Command::List(_) => {
             let bench = Bench::open(&config, &environment).await?;
-            list::served(&bench.load_all(&config, &environment).await?, output)
+            let registry = opened(&config, &environment)?;
+            list::served(&bench.load_all(&*registry, &config).await?, output)
         }
         Command::Show { model } => {
             let bench = Bench::open(&config, &environment).await?;
-            show::show(
-                &bench.load_all(&config, &environment).await?,
-                &model,
-                output,
-            )
+            let registry = opened(&config, &environment)?;
+            show::show(&bench.load_all(&*registry, &config).await?, &model, output)
         }
         Command::Check { models } => {
             let bench = Bench::open(&config, &environment).await?;
-            check::check(&bench, &config, &environment, &models, output).await
+            let registry = opened(&config, &environment)?;
+            check::check(&bench, &*registry, &config, &models, output).await
         }
         Command::Register(args) => register::run(*args, &config, &environment, output).await,
         Command::Alias(command) => alias::run(command, &config, &environment, output).await,
@@ -94,12 +95,15 @@ impl Bench {
         })
     }
 
-    async fn load_all(&self, config: &Config, environment: &Environment) -> Result<Models, Failed> {
+    async fn load_all(
+        &self,
+        registry: &dyn ModelRegistry,
+        config: &Config,
+    ) -> Result<Models, Failed> {
         let catalog = ModelCatalog::loading();
-        let registry = read_registry(config, environment)?;
         models::load_into(
             &catalog,
-            &*registry,
+            registry,
             &self.runtime,
             &self.binder,
             &config.serving,
@@ -118,11 +122,8 @@ fn problem(error: &LoadFailure) -> String {
     }
 }
 
-/// The registry that is read: the configured one.
-fn read_registry(
-    config: &Config,
-    environment: &Environment,
-) -> Result<Arc<dyn ModelRegistry>, Failed> {
+/// The registry that is read.
+fn opened(config: &Config, environment: &Environment) -> Result<Arc<dyn ModelRegistry>, Failed> {
     app::open_registry(config, environment).map_err(|error| Failed::Start(format!("{error:#}")))
 }
 
@@ -133,11 +134,19 @@ fn registry(
     environment: &Environment,
 ) -> Result<models::register::Registry, Failed> {
     let variable = |name: &str| environment.get(name).map(str::to_owned);
-    let registry = match address {
-        Some(address) => models::register::Registry::at(address, &variable),
-        None => models::register::Registry::open(&config.registry, &variable),
-    };
+    let registry = models::register::Registry::open(&configured(address, config), &variable);
     registry.map_err(|error| Failed::start(&error))
+}
+
+/// The registry at an address, else the configured one.
+fn configured<'a>(
+    address: Option<&str>,
+    config: &'a Config,
+) -> std::borrow::Cow<'a, models::registry::Config> {
+    match address {
+        Some(address) => std::borrow::Cow::Owned(models::registry::Config::at(address)),
+        None => std::borrow::Cow::Borrowed(&config.registry),
+    }
 }
 
 /// Exit code 2 for a command that could not be meant.

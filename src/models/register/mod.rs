@@ -167,12 +167,13 @@ impl Registry {
         config: &registry::Config,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Error> {
-        let reach = Error::step("reaching for the registry");
+        let reach = Error::step("opening the registry");
         match config.resolved(environment).map_err(&reach)? {
             registry::Config::Local(config) => Ok(Self(Kind::Local(config.path))),
             config @ registry::Config::Mlflow(_) => {
                 let rest = config.rest(environment).map_err(reach)?;
-                Ok(Self(Kind::Mlflow(mlflow::Server::new(rest))))
+                let stores = registry::Stores::read(environment);
+                Ok(Self(Kind::Mlflow(mlflow::Server::new(rest, stores))))
             }
             config @ (registry::Config::Mlruns(_) | registry::Config::MlflowSqlite(_)) => {
                 let registry = config.connect(environment).map_err(reach)?;
@@ -181,17 +182,6 @@ impl Registry {
                 })
             }
         }
-    }
-
-    /// The MLflow server at an address.
-    pub fn at(address: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, Error> {
-        let environment = |name: &str| match name {
-            "MLFLOW_REGISTRY_URI" => Some(address.to_owned()),
-            name => environment(name),
-        };
-        let rest = registry::Config::default().rest(&environment);
-        let rest = rest.map_err(Error::step("reaching for the registry"))?;
-        Ok(Self(Kind::Mlflow(mlflow::Server::new(rest))))
     }
 
     /// Where it is, for people to read.

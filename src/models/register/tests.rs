@@ -425,3 +425,21 @@ async fn hostile_names_leave_no_trace_in_a_directory() {
     }
     assert!(!local.path().exists());
 }
+
+#[test]
+fn what_only_mlflow_writes_is_refused_with_a_hint() {
+    for (text, location) in [
+        ("[mlruns]\npath = '/nowhere/mlruns'", "mlruns"),
+        ("[mlflow_sqlite]\npath = '/nowhere/mlflow.db'", "mlflow.db"),
+        (
+            "[mlflow]\nuri = 'sqlite:////nowhere/mlflow.db'",
+            "mlflow.db",
+        ),
+    ] {
+        let config: registry::Config = toml::from_str(text).unwrap();
+        let error = Registry::open(&config, &|_| None).err().unwrap();
+        assert_eq!(error.code(), "model_registry_read_only", "{text}");
+        assert!(error.to_string().contains(location), "{error}");
+        assert!(error.hint().unwrap().contains("--registry-uri"));
+    }
+}

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use cache::Error as FilesError;
 pub use error::Error;
-pub(in crate::models) use mlflow::{Rest, Upload};
+pub(in crate::models) use mlflow::{Rest, Stores, Upload, as_object_url, local_path};
 
 use crate::inference::confine;
 use crate::types::model_uri::ModelUri;
@@ -151,6 +151,14 @@ enum Absence {
 }
 
 impl Config {
+    /// The registry at an address that MLflow's client would take.
+    pub fn at(address: &str) -> Self {
+        Self::Mlflow(mlflow::Config {
+            uri: Some(address.to_owned()),
+            ..mlflow::Config::default()
+        })
+    }
+
     /// What the settings come to: an address names a server, a database or a directory, and without a table, and without a
     /// directory `models`, MLFLOW_TRACKING_URI says which. Errors: `Settings`.
     pub fn resolved(&self, environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, Error> {

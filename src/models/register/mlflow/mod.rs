@@ -27,12 +27,13 @@ use serde_json::json;
 use self::calls::{Calls, LoggedModel, NewVersion, Run, Version};
 use super::mlmodel::Identity;
 use super::{Error, Order, Package, Progress, Registered, TAG_SHA256};
-use crate::models::registry::Rest;
+use crate::models::registry::{Rest, Stores};
 use crate::types::names::ModelVersion;
 
 /// Of an MLflow server.
 pub(super) struct Server {
     calls: Calls,
+    stores: Stores,
 }
 
 /// The content lies on the server, under this identity.
@@ -57,9 +58,10 @@ impl From<Error> for NotStored {
 }
 
 impl Server {
-    pub(super) fn new(rest: Rest) -> Self {
+    pub(super) fn new(rest: Rest, stores: Stores) -> Self {
         Self {
             calls: Calls { rest },
+            stores,
         }
     }
 
@@ -313,7 +315,7 @@ impl Server {
     ) -> Result<(), Error> {
         progress.step("uploading");
         let files = package.files(identity)?;
-        let place = upload::Place::parse(&self.calls.rest, uri)?;
+        let place = upload::Place::parse(&self.calls.rest, &self.stores, uri)?;
         place.take(&files, progress).await?;
         if place.is_on_this_machine() {
             // A server elsewhere has a directory of the same name, without the files.

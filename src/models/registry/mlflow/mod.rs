@@ -24,8 +24,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 
 use self::access::Access;
-pub(super) use self::artifacts::local_path;
-use self::artifacts::{Places, Stores};
+use self::artifacts::Places;
+pub(in crate::models) use self::artifacts::{Stores, as_object_url, local_path};
 pub(super) use self::config::Config;
 use self::listing::{Known, Versions};
 pub(in crate::models) use self::rest::{Rest, Upload};

@@ -18,11 +18,12 @@ use super::super::testing::{open, order, quiet};
 use super::super::{Error, Order, Package, Registered, Registry};
 use crate::error::Failure;
 use crate::inference::test_models::fixture;
+use crate::models::registry::{Config, Stores};
 use crate::shutdown::Shutdown;
 use crate::types::names::ModelVersion;
 
 fn registry(address: &str) -> Registry {
-    Registry::at(address, &|_| None).unwrap()
+    Registry::open(&Config::at(address), &|_| None).unwrap()
 }
 
 fn linreg() -> Package {
@@ -382,17 +383,18 @@ async fn hostile_names_reach_no_server() {
 
 #[tokio::test]
 async fn a_store_that_cannot_be_written_to_is_named() {
-    let rest = crate::models::registry::Config::default()
-        .rest(&|name| (name == "MLFLOW_TRACKING_URI").then(|| "http://127.0.0.1:1".to_owned()))
-        .unwrap();
-    for uri in ["dbfs:/x", "./mlruns/1", "mlruns/1", "file:"] {
-        let error = super::upload::Place::parse(&rest, uri).err().unwrap();
+    let rest = Config::at("http://127.0.0.1:1").rest(&|_| None).unwrap();
+    let stores = Stores::read(&|_| None);
+    for uri in ["dbfs:/x", "./mlruns/1", "mlruns/1", "file:x"] {
+        let error = super::upload::Place::parse(&rest, &stores, uri)
+            .err()
+            .unwrap();
         assert_eq!(error.code(), "register_store_unsupported", "{uri}");
         assert!(error.to_string().contains(uri), "{error}");
     }
     let directory = tempfile::tempdir().unwrap();
     let uri = format!("file://{}/a", directory.path().display());
-    let place = super::upload::Place::parse(&rest, &uri).unwrap();
+    let place = super::upload::Place::parse(&rest, &stores, &uri).unwrap();
     let files = linreg().files(&super::Identity::default()).unwrap();
     place.take(&files, &quiet()).await.unwrap();
     assert!(Path::new(directory.path()).join("a/MLmodel").is_file());

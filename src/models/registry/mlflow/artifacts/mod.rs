@@ -32,14 +32,14 @@ pub(super) struct Places {
 
 /// How to reach object stores, read from the environment when the registry was opened.
 #[derive(Debug, Clone)]
-pub(super) struct Stores {
+pub(in crate::models) struct Stores {
     s3: Options,
     gs: Options,
     az: Options,
 }
 
 impl Stores {
-    pub(super) fn read(environment: &dyn Fn(&str) -> Option<String>) -> Self {
+    pub(in crate::models) fn read(environment: &dyn Fn(&str) -> Option<String>) -> Self {
         let endpoint = environment("MLFLOW_S3_ENDPOINT_URL").filter(|url| !url.is_empty());
         let mut s3 = Options::read("s3://", endpoint, environment);
         if environment("MLFLOW_S3_IGNORE_TLS").is_some_and(|value| super::access::is_true(&value)) {
@@ -52,7 +52,7 @@ impl Stores {
         }
     }
 
-    fn of(&self, url: &str) -> &Options {
+    pub(in crate::models) fn of(&self, url: &str) -> &Options {
         match url.split_once("://").map_or("", |(scheme, _)| scheme) {
             "s3" | "s3a" => &self.s3,
             "gs" => &self.gs,
@@ -119,7 +119,7 @@ impl Places {
 }
 
 /// The path of `file:` URIs and of what is no URI at all.
-pub(in crate::models::registry) fn local_path(uri: &str) -> Option<PathBuf> {
+pub(in crate::models) fn local_path(uri: &str) -> Option<PathBuf> {
     if let Some(rest) = uri.strip_prefix("file:") {
         // `file:///path`, `file://localhost/path`, `file:/path`.
         let path = match rest.strip_prefix("//") {
@@ -137,7 +137,7 @@ pub(in crate::models::registry) fn local_path(uri: &str) -> Option<PathBuf> {
 }
 
 /// MLflow's names of Azure's blobs, as the store's client knows them.
-fn as_object_url(uri: &str) -> String {
+pub(in crate::models) fn as_object_url(uri: &str) -> String {
     match uri.strip_prefix("wasbs://") {
         Some(rest) => format!(
             "abfss://{}",

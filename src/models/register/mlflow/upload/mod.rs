@@ -6,13 +6,17 @@
 //! | `file:///path`, `/path` | a directory that this machine and the server share |
 //! | `s3://`, `gs://`, `az://` | the object store itself, with the credentials of this environment |
 
+#[cfg(feature = "object-store")]
+mod object;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::models::register::package::{Content, File};
 use crate::models::register::{Error, Progress};
-use crate::models::registry::{Rest, Upload};
+use crate::models::registry::{Rest, Stores, Upload, as_object_url, local_path};
 use crate::shutdown::run_blocking;
+use crate::storage;
 
 const PROXY: &str = "api/2.0/mlflow-artifacts/artifacts";
 
@@ -22,38 +26,37 @@ pub(super) struct Place {
 }
 
 enum Kind {
-    Proxy { rest: Rest, path: String },
+    Proxy {
+        rest: Rest,
+        path: String,
+    },
     Directory(PathBuf),
+    #[cfg(feature = "object-store")]
+    Objects(object::Objects),
 }
 
 impl Place {
-    pub(super) fn parse(rest: &Rest, uri: &str) -> Result<Self, Error> {
+    pub(super) fn parse(rest: &Rest, stores: &Stores, uri: &str) -> Result<Self, Error> {
         let unsupported = |reason: &str| Error::Store {
             uri: uri.to_owned(),
             reason: reason.to_owned(),
         };
-        let kind = match uri.split_once(':') {
-            None if uri.starts_with('/') => Kind::Directory(PathBuf::from(uri)),
-            Some(("mlflow-artifacts", path)) => {
-                proxy(rest, path).map_err(Error::step("uploading"))?
-            }
-            Some(("file", path)) => match path
-                .trim_start_matches("//localhost/")
-                .trim_start_matches('/')
-            {
-                "" => return Err(unsupported("this names no directory")),
-                path => Kind::Directory(PathBuf::from(format!("/{path}"))),
-            },
-            Some(_) => {
+        let url = as_object_url(uri);
+        let kind = if let Some(path) = uri.strip_prefix("mlflow-artifacts:") {
+            proxy(rest, path).map_err(Error::step("uploading"))?
+        } else if let Some(path) = local_path(uri) {
+            if !path.is_absolute() {
                 return Err(unsupported(
-                    "files cannot be written to this kind of place from here",
+                    "this path begins where the server was started, which is not known here",
                 ));
             }
-            None => {
-                return Err(unsupported(
-                    "a path that begins where the server was started is not known here",
-                ));
-            }
+            Kind::Directory(path)
+        } else if storage::is_at(&url) {
+            objects(&url, stores).map_err(|reason| unsupported(&reason))?
+        } else {
+            return Err(unsupported(
+                "files cannot be written to this kind of place from here",
+            ));
         };
         Ok(Self {
             uri: uri.to_owned(),
@@ -84,6 +87,12 @@ impl Place {
                     let put = rest.put(&path, upload, &(Arc::new(sent) as _)).await;
                     put.map_err(|error| self.failed(file, &error))?;
                 }
+                #[cfg(feature = "object-store")]
+                Kind::Objects(objects) => {
+                    let told = |n_sent| progress.uploading(&file.path, n_before + n_sent, n_bytes);
+                    let put = objects.put(file, &told).await;
+                    put.map_err(|error| self.failed(file, &error))?;
+                }
                 Kind::Directory(directory) => {
                     let (directory, file) = (directory.clone(), file.clone());
                     let name = file.clone();
@@ -106,6 +115,17 @@ impl Place {
             reason: error.to_string(),
         }
     }
+}
+
+#[cfg(feature = "object-store")]
+fn objects(url: &str, stores: &Stores) -> Result<Kind, String> {
+    let (store, prefix) = storage::open(url, stores.of(url))?;
+    Ok(Kind::Objects(object::Objects::new(store, prefix)))
+}
+
+#[cfg(not(feature = "object-store"))]
+fn objects(_: &str, _: &Stores) -> Result<Kind, String> {
+    Err("this build has no object stores (Cargo feature `object-store`)".to_owned())
 }
 
 /// `/path`, `///path` or `//host:port/path`.
