@@ -301,6 +301,7 @@ pub fn policy(config: &Config) -> Policy {
         let choice = Choice {
             version: model.version,
             alias: model.alias.clone(),
+            followed: model.traffic.aliases().map(str::to_owned).collect(),
         };
         (name.clone(), choice)
     });
