@@ -282,6 +282,43 @@ mod tests {
     }
 
     #[test]
+    fn which_models_give_the_same_rows_in_a_merged_run_as_alone_is_known_after_the_warm_up() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut obstacles = Vec::new();
+        for place in [
+            "models/driver_ranking/1",
+            "models/trip_acceptance/1",
+            "models/trip_eta/1",
+            "tests/fixtures/mlflow/models/clf_on_col",
+            "tests/fixtures/mlflow/models/clf_off_tensor",
+            "tests/fixtures/mlflow/models/clf_strlabel_on_col",
+            "tests/fixtures/mlflow/models/linreg_col",
+            "tests/fixtures/mlflow/models/mixed_cols",
+            "tests/fixtures/mlflow/models/multi_tensor",
+            "tests/fixtures/mlflow/models/rank3",
+            "tests/fixtures/mlflow/models/strings_col",
+        ] {
+            let artifact = Artifact::read(&root.join(place)).unwrap();
+            let mut model = runtime()
+                .load_model(&artifact.onnx_file, &SessionOptions::default())
+                .unwrap();
+            let example = artifact.input_example.as_ref();
+            let (WarmUp::Example(inputs) | WarmUp::MadeUp(inputs)) =
+                choose(model.graph(), &artifact.signature, example)
+            else {
+                panic!("{place}");
+            };
+            model.warm_up(&inputs).unwrap();
+            obstacles.extend(
+                model
+                    .not_merged()
+                    .map(|reason| format!("{place}: {reason}")),
+            );
+        }
+        assert_eq!(obstacles, [""; 0]);
+    }
+
+    #[test]
     fn a_frame_becomes_a_matrix_in_the_order_of_the_signature() {
         use crate::types::signature::{ColumnSpec, ColumnType};
         let column = |name: &str| ColumnSpec {
