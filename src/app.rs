@@ -117,7 +117,12 @@ impl App {
     fn spawn_grpc(&self, listener: TcpListener) {
         let api = grpc::Api {
             features: self.api.features.clone(),
+            predictor: self.api.predictor.clone(),
+            registry: self.api.registry.clone(),
+            ready: self.api.ready,
             max_message: self.api.config.max_body.as_usize(),
+            max_oip_message: self.api.config.oip.max_body.as_usize(),
+            max_rows: self.api.config.max_rows.get(),
             request_timeout: self.api.config.request_timeout,
             shutdown: self.shutdown.clone(),
         };
@@ -228,6 +233,7 @@ impl Parts {
             shutdown,
             ready: config.serving.ready,
             materializing: http::Materializing::default(),
+            registry: watcher.handle(),
             webhook: http::Webhook::new(&config.serving.webhook, watcher.handle()),
         };
         Ok((Arc::new(api), watcher))

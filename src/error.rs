@@ -20,6 +20,8 @@ pub enum ErrorClass {
     Cancelled,
     /// Our own fault.
     Internal,
+    /// Part of the protocol, and not of this server.
+    Unsupported,
     /// Something that we depend on is down, or the model did not load.
     Unavailable,
     DeadlineExceeded,
@@ -48,6 +50,7 @@ impl ErrorClass {
             Self::Overloaded => row("overloaded", 429, 8),
             Self::Cancelled => row("cancelled", 499, 1),
             Self::Internal => row("internal", 500, 13),
+            Self::Unsupported => row("unsupported", 501, 12),
             Self::Unavailable => row("unavailable", 503, 14),
             Self::DeadlineExceeded => row("deadline_exceeded", 504, 4),
         }

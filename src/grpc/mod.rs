@@ -1,10 +1,11 @@
 //! gRPC: the methods that there are, and the server that they are behind.
 //!
-//! Limits: a message is as large as an HTTP body may be. Stop: connections end after the calls that they are at.
-//! Not here: what the calls mean; each method decodes, calls one function of `features`, encodes.
+//! Limits: a message is as large as an HTTP body of the same protocol may be. Stop: connections end after the calls that they are at.
+//! Not here: what the calls mean; each method decodes, calls one function of `features` or `predict`, encodes.
 
 mod feast;
 pub mod messages;
+pub mod oip;
 mod status;
 
 use std::future::Future;
@@ -27,14 +28,25 @@ use tonic_prost::ProstCodec;
 
 use self::messages::{HealthCheckRequest, HealthCheckResponse};
 use crate::features::FeatureStore;
+use crate::models::{Handle, Ready};
+use crate::predict::Predictor;
 use crate::shutdown::Shutdown;
 
 /// What the methods share.
 pub struct Api {
     /// Absent without a feature repository.
     pub features: Option<Arc<FeatureStore>>,
-    /// Largest message, in bytes.
+    pub predictor: Predictor,
+    /// Has the model registry looked at.
+    pub registry: Handle,
+    /// When the models count as ready.
+    pub ready: Ready,
+    /// Largest message of Feast's services, in bytes.
     pub max_message: usize,
+    /// Largest message of the Open Inference Protocol.
+    pub max_oip_message: usize,
+    /// Most rows in one predict call.
+    pub max_rows: usize,
     /// Longest that a call may take.
     pub request_timeout: Duration,
     pub shutdown: Shutdown,
@@ -80,15 +92,17 @@ fn routes(api: Arc<Api>) -> Router {
             "/grpc.health.v1.Health/Check",
             post(|State(api), request| unary(api, request, health)),
         )
+        .merge(oip::routes())
         .fallback(async || {
             Status::unimplemented("there is no such method").into_http::<axum::body::Body>()
         })
         .with_state(api)
 }
 
-/// Every service is served as long as the process is and there are features to serve.
+/// Every service is served as long as the process is and there are features or models to serve.
 async fn health(api: Arc<Api>, _: HealthCheckRequest) -> Result<HealthCheckResponse, Status> {
-    let is_serving = api.features.is_some() && !api.shutdown.is_stopping();
+    let has_models = api.predictor.models().readiness().n_loaded > 0;
+    let is_serving = (api.features.is_some() || has_models) && !api.shutdown.is_stopping();
     Ok(HealthCheckResponse {
         status: if is_serving { 1 } else { 2 },
     })

@@ -56,32 +56,16 @@ pub(super) fn priority(headers: &HeaderMap) -> Result<Priority, Error> {
 
 /// 1 to 128 visible ASCII characters of `X-Request-Id`, else a UUIDv7.
 pub(super) fn request_id(headers: &HeaderMap) -> Arc<str> {
-    let given = headers
-        .get(REQUEST_ID)
-        .and_then(|value| value.to_str().ok());
-    let sensible =
-        |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
-    match given.filter(sensible) {
-        Some(id) => Arc::from(id),
-        None => Arc::from(
-            &*uuid::Uuid::now_v7()
-                .hyphenated()
-                .encode_lower(&mut uuid::Uuid::encode_buffer()),
-        ),
-    }
+    RequestContext::request_id_of(text(headers, REQUEST_ID))
 }
 
-/// The second field of `version-trace id-parent id-flags`; a malformed header counts as none, as W3C asks.
+/// A malformed `traceparent` counts as none, as W3C asks.
 fn trace_id(headers: &HeaderMap) -> Option<String> {
-    let text = headers.get(TRACEPARENT)?.to_str().ok()?;
-    let mut fields = text.split('-');
-    let (version, trace) = (fields.next()?, fields.next()?);
-    let is_hex = |text: &str| {
-        text.bytes()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    };
-    let valid = version.len() == 2 && trace.len() == 32 && is_hex(version) && is_hex(trace);
-    (valid && trace.bytes().any(|byte| byte != b'0')).then(|| trace.to_owned())
+    RequestContext::trace_id_of(text(headers, TRACEPARENT)?)
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
 }
 
 /// The whole body of a JSON request, no longer than `limit` bytes, arrived by the deadline.

@@ -12,12 +12,12 @@ use tower::{Layer, Service};
 
 use super::error::Error;
 use super::place::{self, Placed};
-use super::{Api, extract, feast, mlflow, problem};
+use super::{Api, extract, feast, mlflow, oip, problem};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::{InFlight, Metrics};
 
 /// Where routes of our own lie.
-const OWN_PREFIXES: [&str; 3] = ["/v1", "/v2", "/docs"];
+const OWN_PREFIXES: [&str; 2] = ["/v1", "/docs"];
 
 /// Counts requests by route template and status, and those in flight; sends long ones elsewhere (`place`).
 ///
@@ -111,14 +111,15 @@ impl<F: Future<Output = Result<Response<Body>, E>>, E> Future for Answering<F> {
     }
 }
 
+/// Where every answer is one of the Open Inference Protocol.
+const OIP_PREFIX: &str = "/v2";
+
 /// Below our own prefixes a problem document; anywhere else what Feast's server answers, whose clients may ask for any path.
 pub(super) async fn unknown_route(request: Request) -> Response<Body> {
-    let path = request.uri().path();
-    let is_ours = |prefix: &&str| {
-        let rest = path.strip_prefix(*prefix);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    if !OWN_PREFIXES.iter().any(is_ours) {
+    if is_below(OIP_PREFIX, &request) {
+        return oip::unknown_route(&request);
+    }
+    if !OWN_PREFIXES.iter().any(|prefix| is_below(prefix, &request)) {
         return feast::not_found();
     }
     let error = Error::RouteUnknown {
@@ -127,7 +128,15 @@ pub(super) async fn unknown_route(request: Request) -> Response<Body> {
     problem::render(&error, &extract::request_id(request.headers()))
 }
 
+fn is_below(prefix: &str, request: &Request) -> bool {
+    let rest = request.uri().path().strip_prefix(prefix);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 pub(super) async fn method_not_allowed(request: Request) -> Response<Body> {
+    if is_below(OIP_PREFIX, &request) {
+        return oip::method_not_allowed(&request);
+    }
     let route = request.extensions().get::<MatchedPath>();
     let is_theirs = |path| feast::PATHS.contains(&path) || mlflow::PATHS.contains(&path);
     if route.is_some_and(|route| is_theirs(route.as_str())) {

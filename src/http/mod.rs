@@ -13,6 +13,7 @@ mod health;
 mod layers;
 pub mod mlflow;
 pub mod models;
+pub mod oip;
 mod openapi;
 mod place;
 mod poll_again;
@@ -79,6 +80,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// MLflow's scoring protocol.
     pub mlflow: mlflow::Config,
+    /// The Open Inference Protocol, over HTTP and over gRPC.
+    pub oip: oip::Config,
 }
 
 impl Default for Config {
@@ -93,6 +96,7 @@ impl Default for Config {
             request_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(30),
             mlflow: mlflow::Config::default(),
+            oip: oip::Config::default(),
         }
     }
 }
@@ -136,6 +140,8 @@ pub struct Api {
     pub ready: crate::models::Ready,
     pub materializing: Materializing,
     pub webhook: Webhook,
+    /// Has the model registry looked at.
+    pub registry: crate::models::Handle,
 }
 
 /// All routes.
@@ -143,6 +149,7 @@ pub fn router(api: Arc<Api>) -> Router {
     Router::new()
         .merge(feast::routes())
         .merge(mlflow::routes())
+        .merge(oip::routes())
         .route("/v1/models", get(models::list))
         .route("/v1/models/{model}", get(models::show))
         .route("/v1/models/{model}/predict", post(predict::predict))

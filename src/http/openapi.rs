@@ -61,6 +61,7 @@ pub(super) async fn swagger_ui(Path(file): Path<String>) -> Response<Body> {
 fn of(api: &Api) -> Value {
     let mut paths = general_paths();
     paths.extend(super::mlflow::openapi_paths());
+    paths.extend(super::oip::openapi_paths());
     let mut schemas = general_schemas();
     if api.features.is_some() {
         paths.extend(super::feast::openapi_paths());

@@ -8,18 +8,25 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use axum::http::HeaderMap;
-use axum::http::header::CONTENT_LENGTH;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use pin_project_lite::pin_project;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::shutdown::Shutdown;
 
 /// Routes whose requests are short if their bodies are.
-const SHORT_ROUTES: [&str; 9] = [
+const SHORT_ROUTES: [&str; 16] = [
     "/v1/models/{model}/predict",
     "/get-online-features",
     "/invocations",
     "/models/{model}/invocations",
+    "/v2/models/{model}/infer",
+    "/v2/models/{model}/versions/{version}/infer",
+    "/v2/models/{model}/ready",
+    "/v2/models/{model}/versions/{version}/ready",
+    "/v2/health/live",
+    "/v2/health/ready",
+    "/v2",
     "/ping",
     "/version",
     "/healthz",
@@ -42,7 +49,9 @@ pub(super) fn is_short(route: Option<&str>, headers: &HeaderMap) -> bool {
             length.is_some_and(|length: usize| length <= SHORT_BODY)
         }
     };
-    is_short_body && SHORT_ROUTES.contains(&route)
+    // A short body that is compressed may be a long one.
+    let is_compressed = headers.contains_key(CONTENT_ENCODING);
+    is_short_body && !is_compressed && SHORT_ROUTES.contains(&route)
 }
 
 pin_project! {

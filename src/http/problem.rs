@@ -75,6 +75,7 @@ fn title(class: ErrorClass) -> &'static str {
         ErrorClass::Overloaded => "Too much to do",
         ErrorClass::Cancelled => "The caller left",
         ErrorClass::Internal => "Internal error",
+        ErrorClass::Unsupported => "Not supported",
         ErrorClass::Unavailable => "Not available",
         ErrorClass::DeadlineExceeded => "Out of time",
     }

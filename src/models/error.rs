@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::artifact;
 use super::bind::BindError;
+use super::catalog::RegistryFailure;
 use super::registry;
 use crate::error::{ErrorClass, Failure};
 use crate::inference;
@@ -34,6 +35,10 @@ pub enum Error {
     },
     #[error("the models are still being loaded")]
     Loading,
+    #[error("the model registry cannot be read: {}", .0.message)]
+    RegistryUnread(Box<RegistryFailure>),
+    #[error("what the model registry says of `{name}` is not served yet")]
+    LoadLate { name: String },
     #[error(transparent)]
     Registry(#[from] registry::Error),
     #[error("the model registry cannot be read, and {} holds no models that served before: {source}", .path.display())]
@@ -49,7 +54,10 @@ impl Failure for Error {
             Self::UnknownModel { .. } | Self::UnknownAlias { .. } | Self::UnknownVersion { .. } => {
                 ErrorClass::NotFound
             }
-            Self::Unavailable { .. } | Self::Loading => ErrorClass::Unavailable,
+            Self::Unavailable { .. } | Self::Loading | Self::RegistryUnread(_) => {
+                ErrorClass::Unavailable
+            }
+            Self::LoadLate { .. } => ErrorClass::DeadlineExceeded,
             Self::Registry(error) => error.class(),
             Self::NothingToStartFrom { source, .. } => source.class(),
         }
@@ -62,6 +70,8 @@ impl Failure for Error {
             Self::UnknownVersion { .. } => "model_version_not_found",
             Self::Unavailable { .. } => "model_unavailable",
             Self::Loading => "models_loading",
+            Self::RegistryUnread(failure) => failure.code,
+            Self::LoadLate { .. } => "model_load_late",
             Self::Registry(error) => error.code(),
             Self::NothingToStartFrom { .. } => "models_nothing_to_start_from",
         }
@@ -83,6 +93,8 @@ impl Failure for Error {
             )),
             Self::Unavailable { failure, .. } => failure.hint(),
             Self::Loading => Some("try again in a moment".to_owned()),
+            Self::RegistryUnread(failure) => failure.hint.clone(),
+            Self::LoadLate { .. } => Some("it goes on; ask for the model's state later".to_owned()),
             Self::Registry(error) => error.hint(),
             Self::NothingToStartFrom { source, .. } => source.hint(),
         }

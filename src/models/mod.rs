@@ -10,6 +10,8 @@ mod bind;
 mod catalog;
 mod config;
 mod error;
+mod index;
+mod load_now;
 mod policy;
 pub mod register;
 pub mod registry;
@@ -26,5 +28,6 @@ pub use catalog::{
 };
 pub use config::{Aliases, Config, Ready, Versions, Webhook};
 pub use error::{Error, LoadError};
+pub use index::Entry;
 pub use policy::{Choice, Policy};
 pub use watcher::{Checked, Handle, Loader, Settings, Watcher};

@@ -91,6 +91,8 @@ pub enum Error {
         wanted: DType,
         actual: DType,
     },
+    #[error("tensor `{}` has the shape {:?} where {:?} is wanted", .0.name, .0.actual, .0.wanted)]
+    TensorShape(Box<WrongShape>),
     #[error("tensor `{name}` has {actual} rows where the first one has {wanted}")]
     TensorRows {
         name: String,
@@ -127,6 +129,14 @@ pub enum Error {
     },
 }
 
+/// A shape that the graph does not take; -1 is any size.
+#[derive(Debug)]
+pub struct WrongShape {
+    pub name: String,
+    pub wanted: Vec<i64>,
+    pub actual: Vec<usize>,
+}
+
 fn seconds(duration: &Duration) -> humantime::FormattedDuration {
     humantime::format_duration(Duration::from_secs(duration.as_secs()))
 }
@@ -161,6 +171,7 @@ impl Error {
             | Self::VersionsDisagree { .. }
             | Self::Scoring(_)
             | Self::TensorRows { .. }
+            | Self::TensorShape(_)
             | Self::TensorType { .. } => {}
         }
         self
@@ -188,6 +199,7 @@ impl Failure for Error {
             | Self::Length { .. }
             | Self::Ragged { .. }
             | Self::TensorType { .. }
+            | Self::TensorShape(_)
             | Self::TensorRows { .. } => ErrorClass::InvalidInput,
             Self::FeatureMissing { .. } | Self::FeatureStale { .. } => ErrorClass::Unprocessable,
             Self::OutputRows { .. } | Self::VersionsDisagree { .. } => ErrorClass::Internal,
@@ -211,6 +223,7 @@ impl Failure for Error {
             | Self::NotAList { .. }
             | Self::Null { .. }
             | Self::TensorType { .. } => "value_type_wrong",
+            Self::TensorShape(_) => "tensor_shape_wrong",
             Self::Range { .. } => "value_out_of_range",
             Self::Length { .. } | Self::Ragged { .. } | Self::TensorRows { .. } => {
                 "value_length_wrong"
@@ -244,6 +257,7 @@ impl Failure for Error {
             Self::Range { wanted, .. } => Some(format!("send an integer within the range of {wanted}")),
             Self::Null { .. } => Some("send a value; only floating-point columns take null".to_owned()),
             Self::Length { .. } | Self::Ragged { .. } => Some("send lists of the length that the model takes".to_owned()),
+            Self::TensorShape(_) => Some("-1 is any size; the first dimension counts rows".to_owned()),
             Self::TensorRows { .. } => Some("give every tensor one item per row".to_owned()),
             Self::FeatureMissing { .. } => {
                 Some("materialize the feature, give it under `inputs`, or relax `on_missing` of the model".to_owned())

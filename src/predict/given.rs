@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use ndarray::ArrayD;
 
-use super::error::Error;
-use super::plan::ServingPlan;
+use super::error::{Error, WrongShape};
+use super::plan::{PlannedTensor, ServingPlan};
 use crate::types::cell::Cell;
 use crate::types::prediction::Layout;
 use crate::types::request::{
@@ -77,6 +77,7 @@ impl ServingPlan {
                     actual: tensor.tensor.dtype(),
                 });
             }
+            check_shape(input, &tensor.tensor)?;
             tensors.push(tensor.tensor.clone());
         }
         if let Some(unknown) = given.iter().find(|named| self.is_unknown(&named.name)) {
@@ -99,19 +100,37 @@ impl ServingPlan {
     }
 }
 
+/// The shape of a row; what the graph would refuse too, said before other calls are run with this one. How many rows a
+/// graph takes is its own to say.
+fn check_shape(input: &PlannedTensor, tensor: &Tensor) -> Result<(), Error> {
+    let fits = |(wanted, actual): (&i64, &usize)| *wanted < 0 || *wanted == *actual as i64;
+    if let [_, row @ ..] = tensor.shape()
+        && row.len() == input.row_shape.len()
+        && input.row_shape.iter().zip(row).all(fits)
+    {
+        return Ok(());
+    }
+    Err(Error::TensorShape(Box::new(WrongShape {
+        name: input.name.clone(),
+        wanted: [&[-1][..], &input.row_shape].concat(),
+        actual: tensor.shape().to_vec(),
+    })))
+}
+
 /// Tensors as columns, one item per row: for a model whose features are looked up by some of them.
 fn columns_of(tensors: &[NamedTensor]) -> Result<RequestColumns, Error> {
     let n_rows = rows_of_tensors(tensors);
     let mut columns = Vec::with_capacity(tensors.len());
     for named in tensors {
-        let cells = cells_of(&named.tensor);
-        if cells.len() != n_rows {
+        let actual = rows_of_tensors(std::slice::from_ref(named));
+        if actual != n_rows {
             return Err(Error::TensorRows {
                 name: named.name.clone(),
                 wanted: n_rows,
-                actual: cells.len(),
+                actual,
             });
         }
+        let cells = cells_of(&named.tensor);
         columns.push(RequestColumn {
             place: ColumnPlace::Rows,
             name: named.name.clone(),

@@ -13,6 +13,7 @@ mod config;
 mod convert;
 mod error;
 mod given;
+mod interface;
 mod plan;
 mod rollout;
 mod scoring;
@@ -27,6 +28,7 @@ pub use bind::PlanBinder;
 pub use call::Call;
 pub use config::{Config, OnMissing, OnStale};
 pub use error::Error;
+pub use interface::{Interface, TensorDescription};
 pub use plan::{ColumnDescription, Description, EntityDescription, ServingPlan};
 pub use rollout::traffic_rules;
 pub use scoring::Error as ScoringError;
@@ -37,7 +39,7 @@ use rollout::Answered;
 use crate::audit::{AuditLog, AuditRecord};
 use crate::error::Failure;
 use crate::features::FeatureStore;
-use crate::models::{ModelCatalog, Resolved};
+use crate::models::{ModelCatalog, Ready, Resolved};
 use crate::shutdown::{Shutdown, run_here};
 use crate::telemetry::metrics::{CODE_OK, Metrics, ModelMetrics};
 use crate::types::deadline::Deadline;
@@ -84,6 +86,19 @@ impl Predictor {
 
     pub fn audit(&self) -> &AuditLog {
         &self.audit
+    }
+
+    /// Models, online store and audit log are there to predict with.
+    pub async fn is_ready(&self, rule: Ready) -> bool {
+        if self.shutdown.is_stopping() || !self.models.readiness().is_ready(rule) {
+            return false;
+        }
+        if let Some(features) = &self.features
+            && features.ping().await.is_err()
+        {
+            return false;
+        }
+        self.audit.check().is_ok() || !self.audit.refuses()
     }
 
     /// Cancel safety: dropped before it is done, the call leaves one audit event, `cancelled`.
@@ -134,7 +149,7 @@ impl Predictor {
         let given = run_here(request.is_large(), || plan.given(request))?;
         let ready = match given.values {
             Values::Columns(columns) => self.assemble(plan, request, &columns, read).await?,
-            Values::Tensors { tensors, n_rows } => Ready::without_features(tensors, n_rows),
+            Values::Tensors { tensors, n_rows } => ReadyInputs::without_features(tensors, n_rows),
         };
         let assembled = Instant::now();
         let by_row = matches!(request.inputs, RequestInputs::Columns(_));
@@ -173,7 +188,7 @@ impl Predictor {
         request: &PredictRequest,
         columns: &RequestColumns,
         read: Option<&Answered>,
-    ) -> Result<Ready, Error> {
+    ) -> Result<ReadyInputs, Error> {
         let call = run_here(request.is_large(), || plan.fit(columns))?;
         let mut features = match read.and_then(|read| read.features(plan, &call)) {
             Some(features) => features,
@@ -183,7 +198,7 @@ impl Predictor {
         let inputs = run_here(request.is_large(), || {
             assemble::model_inputs(plan, &call, &mut features)
         })?;
-        Ok(Ready {
+        Ok(ReadyInputs {
             inputs,
             features,
             n_rows: call.n_rows,
@@ -209,7 +224,7 @@ impl Predictor {
 }
 
 /// Everything that a run needs.
-struct Ready {
+struct ReadyInputs {
     inputs: Vec<Tensor>,
     /// What the inputs were made of.
     features: FeatureRows,
@@ -218,7 +233,7 @@ struct Ready {
     read: Instant,
 }
 
-impl Ready {
+impl ReadyInputs {
     /// The request gave whole graph inputs.
     fn without_features(inputs: Vec<Tensor>, n_rows: usize) -> Self {
         Self {

@@ -4,6 +4,8 @@
 //! caller wrote: a request for a model that is not served counts under the empty model.
 //! Handles are resolved once, when a model version goes live or a part starts; counting is then a few atomic adds.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::core::Collector;
@@ -12,6 +14,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use super::statistics::Statistics;
 use crate::types::names::ModelVersion;
 use crate::types::prediction::Timings;
 use crate::types::timestamp::Timestamp;
@@ -204,6 +207,8 @@ pub struct Metrics {
     webhook_deliveries: IntCounterVec,
     online_read_failures: IntCounter,
     feature_registry: FeatureRegistryMetrics,
+    /// By model and version, for as long as the process runs.
+    statistics: Mutex<HashMap<(String, ModelVersion), Arc<Statistics>>>,
 }
 
 impl Metrics {
@@ -242,12 +247,20 @@ impl Metrics {
             webhook_deliveries: counters(&registry, &WEBHOOK_DELIVERIES),
             online_read_failures: counter(&registry, &ONLINE_READ_FAILURES),
             feature_registry: FeatureRegistryMetrics::new(&registry),
+            statistics: Mutex::default(),
             registry,
         }
     }
 
     /// Handles of a version that goes live; keep them with it.
     pub fn model(&self, name: &str, version: ModelVersion) -> ModelMetrics {
+        let statistics = {
+            let mut all = self
+                .statistics
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(all.entry((name.to_owned(), version)).or_default())
+        };
         let version = version.to_string();
         let step = |step| self.predict_step.with_label_values(&[name, step]);
         ModelMetrics {
@@ -266,6 +279,7 @@ impl Metrics {
             queue: step("queue"),
             engine: step("engine"),
             total: step("total"),
+            statistics,
         }
     }
 
@@ -346,15 +360,22 @@ pub struct ModelMetrics {
     queue: Histogram,
     engine: Histogram,
     total: Histogram,
+    statistics: Arc<Statistics>,
 }
 
 impl ModelMetrics {
+    /// The same counts as numbers.
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
     /// Counts a request by what came of it: `CODE_OK` or the code of the error.
     pub fn count(&self, code: &'static str) {
         if code == CODE_OK {
             self.ok.inc();
             return;
         }
+        self.statistics.failed();
         let labels = [self.name.as_str(), self.version.as_str(), code];
         self.requests.with_label_values(&labels).inc();
     }
@@ -368,6 +389,7 @@ impl ModelMetrics {
     /// The steps and rows of an answered prediction.
     pub fn observe(&self, timings: &Timings, n_rows: usize) {
         self.rows.inc_by(n_rows as u64);
+        self.statistics.answered(timings, n_rows);
         observe(&self.features, timings.features);
         observe(&self.assemble, timings.assemble);
         observe(&self.queue, timings.queue);

@@ -30,6 +30,8 @@ struct Names {
     mlflow: Option<&'static str>,
     /// NumPy's name, used by MLflow tensor signatures.
     numpy: &'static str,
+    /// In the Open Inference Protocol; absent for what is no tensor.
+    oip: Option<&'static str>,
     /// In a JSON Schema: `type`.
     json: &'static str,
 }
@@ -38,32 +40,76 @@ const fn names(
     dtype: DType,
     mlflow: Option<&'static str>,
     numpy: &'static str,
+    oip: Option<&'static str>,
     json: &'static str,
 ) -> Names {
     Names {
         dtype,
         mlflow,
         numpy,
+        oip,
         json,
     }
 }
 
 const TABLE: [Names; 15] = [
-    names(DType::Bool, Some("boolean"), "bool", "boolean"),
-    names(DType::Int8, None, "int8", "integer"),
-    names(DType::Int16, None, "int16", "integer"),
-    names(DType::Int32, Some("integer"), "int32", "integer"),
-    names(DType::Int64, Some("long"), "int64", "integer"),
-    names(DType::UInt8, None, "uint8", "integer"),
-    names(DType::UInt16, None, "uint16", "integer"),
-    names(DType::UInt32, None, "uint32", "integer"),
-    names(DType::UInt64, None, "uint64", "integer"),
-    names(DType::Float16, None, "float16", "number"),
-    names(DType::Float32, Some("float"), "float32", "number"),
-    names(DType::Float64, Some("double"), "float64", "number"),
-    names(DType::String, Some("string"), "str", "string"),
-    names(DType::Binary, Some("binary"), "bytes", "string"),
-    names(DType::Datetime, Some("datetime"), "datetime64", "string"),
+    names(
+        DType::Bool,
+        Some("boolean"),
+        "bool",
+        Some("BOOL"),
+        "boolean",
+    ),
+    names(DType::Int8, None, "int8", Some("INT8"), "integer"),
+    names(DType::Int16, None, "int16", Some("INT16"), "integer"),
+    names(
+        DType::Int32,
+        Some("integer"),
+        "int32",
+        Some("INT32"),
+        "integer",
+    ),
+    names(
+        DType::Int64,
+        Some("long"),
+        "int64",
+        Some("INT64"),
+        "integer",
+    ),
+    names(DType::UInt8, None, "uint8", Some("UINT8"), "integer"),
+    names(DType::UInt16, None, "uint16", Some("UINT16"), "integer"),
+    names(DType::UInt32, None, "uint32", Some("UINT32"), "integer"),
+    names(DType::UInt64, None, "uint64", Some("UINT64"), "integer"),
+    names(DType::Float16, None, "float16", Some("FP16"), "number"),
+    names(
+        DType::Float32,
+        Some("float"),
+        "float32",
+        Some("FP32"),
+        "number",
+    ),
+    names(
+        DType::Float64,
+        Some("double"),
+        "float64",
+        Some("FP64"),
+        "number",
+    ),
+    names(
+        DType::String,
+        Some("string"),
+        "str",
+        Some("BYTES"),
+        "string",
+    ),
+    names(DType::Binary, Some("binary"), "bytes", None, "string"),
+    names(
+        DType::Datetime,
+        Some("datetime"),
+        "datetime64",
+        None,
+        "string",
+    ),
 ];
 
 impl DType {
@@ -100,9 +146,37 @@ impl DType {
         self.names().numpy
     }
 
+    /// From the Open Inference Protocol's name (`FP32`, `BYTES`, ...).
+    pub fn from_oip(name: &str) -> Option<Self> {
+        TABLE
+            .iter()
+            .find(|names| names.oip == Some(name))
+            .map(|names| names.dtype)
+    }
+
+    /// The Open Inference Protocol's name; bytes and text are one type there, and a moment is an integer.
+    pub fn oip_name(self) -> &'static str {
+        match (self, self.names().oip) {
+            (_, Some(name)) => name,
+            (Self::Datetime, None) => "INT64",
+            (_, None) => "BYTES",
+        }
+    }
+
     /// The JSON Schema `type` of one element.
     pub fn json_type(self) -> &'static str {
         self.names().json
+    }
+
+    /// Bytes of one element, where all have the same.
+    pub fn n_bytes(self) -> Option<usize> {
+        match self {
+            Self::Bool | Self::Int8 | Self::UInt8 => Some(1),
+            Self::Int16 | Self::UInt16 | Self::Float16 => Some(2),
+            Self::Int32 | Self::UInt32 | Self::Float32 => Some(4),
+            Self::Int64 | Self::UInt64 | Self::Float64 | Self::Datetime => Some(8),
+            Self::String | Self::Binary => None,
+        }
     }
 
     pub fn is_float(self) -> bool {
@@ -129,6 +203,9 @@ mod tests {
         for names in &TABLE {
             assert_eq!(names.dtype.names().dtype, names.dtype);
             assert_eq!(DType::from_numpy(names.numpy), Some(names.dtype));
+            if let Some(oip) = names.oip {
+                assert_eq!(DType::from_oip(oip), Some(names.dtype));
+            }
         }
     }
 

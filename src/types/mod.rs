@@ -8,6 +8,7 @@ pub mod dtype;
 pub mod feature;
 pub mod model_uri;
 pub mod names;
+pub mod oip;
 pub mod prediction;
 pub mod request;
 pub mod scoring;

@@ -15,6 +15,8 @@ pub enum Surface {
     Http,
     /// MLflow's scoring protocol.
     Mlflow,
+    /// The Open Inference Protocol, over HTTP and over gRPC.
+    Oip,
     Cli,
 }
 
@@ -23,6 +25,7 @@ impl Surface {
         match self {
             Self::Http => "http",
             Self::Mlflow => "mlflow",
+            Self::Oip => "oip",
             Self::Cli => "cli",
         }
     }
@@ -115,6 +118,35 @@ pub struct RequestContext {
     pub principal: Option<String>,
     /// Whom the call may overtake where calls wait.
     pub priority: Priority,
+}
+
+impl RequestContext {
+    /// The id that a caller gave if it is a sensible one, 1 to 128 visible ASCII characters, else a UUIDv7.
+    pub fn request_id_of(given: Option<&str>) -> Arc<str> {
+        let sensible = |id: &&str| {
+            (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        match given.filter(sensible) {
+            Some(id) => Arc::from(id),
+            None => Arc::from(
+                &*uuid::Uuid::now_v7()
+                    .hyphenated()
+                    .encode_lower(&mut uuid::Uuid::encode_buffer()),
+            ),
+        }
+    }
+
+    /// The trace id of a W3C `traceparent`: the second field of `version-trace id-parent id-flags`.
+    pub fn trace_id_of(traceparent: &str) -> Option<String> {
+        let mut fields = traceparent.split('-');
+        let (version, trace) = (fields.next()?, fields.next()?);
+        let is_hex = |text: &str| {
+            text.bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        let valid = version.len() == 2 && trace.len() == 32 && is_hex(version) && is_hex(trace);
+        (valid && trace.bytes().any(|byte| byte != b'0')).then(|| trace.to_owned())
+    }
 }
 
 /// Where a request column stood in the body.

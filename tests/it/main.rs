@@ -15,6 +15,8 @@ mod feast_http;
 mod feast_replay;
 mod going_live;
 mod mlflow_scoring;
+mod oip;
+mod oip_grpc;
 mod predict;
 mod recorded;
 mod rollout;

@@ -130,7 +130,7 @@ async fn tensors_that_do_not_fit_are_refused_by_name() {
         (vec![named("img", longs(&[1]))], "value_type_wrong", "img"),
         (
             vec![named("img", floats(&[1, 2, 2], &[1.0; 4]))],
-            "model_inputs_refused",
+            "tensor_shape_wrong",
             "img",
         ),
     ] {

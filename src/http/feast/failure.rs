@@ -112,6 +112,7 @@ impl From<features::Error> for Refusal {
                 | ErrorClass::TooLarge
                 | ErrorClass::UnsupportedMediaType
                 | ErrorClass::Unprocessable
+                | ErrorClass::Unsupported
                 | ErrorClass::Overloaded
                 | ErrorClass::Cancelled
                 | ErrorClass::Internal => Self::python(&error),

@@ -81,6 +81,8 @@ pub struct Watcher<B: Binder> {
     metrics: ModelsMetrics,
     saved: Saved,
     looks: Looks,
+    /// Who had asked for a look when the one in flight began, and when the last one did that has come back.
+    asked: (u64, u64),
     wishes: BTreeMap<Arc<str>, Wish>,
     slots: Slots<B::Plan>,
     /// What the names stood for when that was last a loaded version.
@@ -139,6 +141,7 @@ impl<B: Binder> Watcher<B> {
                 writing: false,
             },
             looks: Looks::new(location, settings.poll),
+            asked: (0, 0),
             wishes: BTreeMap::new(),
             slots,
             places: BTreeMap::new(),
@@ -269,6 +272,7 @@ impl<B: Binder> Watcher<B> {
     fn take(&mut self, event: Event<B::Plan>) {
         match event {
             Event::Listed { outcome, changed } => {
+                self.asked.1 = self.asked.0;
                 self.slots.mark_stale(&changed);
                 match outcome {
                     Ok(listings) => self.listed(listings),
@@ -405,6 +409,7 @@ impl<B: Binder> Watcher<B> {
         if std::mem::take(&mut self.dirty) {
             self.publish(&chosen);
         }
+        self.handle.published(self.asked.1);
         self.begin_saving();
         self.begin_freeing();
         self.begin_collecting(in_use);

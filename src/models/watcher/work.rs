@@ -49,6 +49,7 @@ pub(super) struct Bound<P> {
 impl<B: Binder> Watcher<B> {
     pub(super) fn look(&mut self) {
         self.looks.begin(Instant::now());
+        self.asked.0 = self.handle.asked();
         let (loader, files) = (self.loader.clone(), self.slots.files());
         let look = async move {
             let outcome = list(&loader).await;
