@@ -274,7 +274,7 @@ async fn trap_8_shapes_are_checked_before_anything_is_allocated() {
             json!([]),
             "more elements than can be counted",
         ),
-        (json!([1 << 40, 0]), json!([]), "too many rows"),
+        (json!([1_i64 << 40, 0]), json!([]), "too many rows"),
         (
             json!([1_000_000_000_000_i64]),
             json!([1]),
@@ -633,7 +633,7 @@ async fn load_looks_at_the_registry_now_and_unload_is_refused() {
         "flavors: {}",
     )
     .unwrap();
-    assert_refused(&load("broken", "").await, 503, "`broken`");
+    assert_refused(&load("broken", "").await, 503, "`broken:1` did not load");
     let index = server
         .call("POST", "/v2/repository/index", &[], r#"{"ready": true}"#)
         .await

@@ -233,7 +233,7 @@ async fn content_type_is_json_or_absent() {
         server.call("PUT", path, &[], body).await.code(),
         "method_not_allowed"
     );
-    assert_eq!(server.get("/v2/nothing").await.code(), "route_unknown");
+    assert_eq!(server.get("/v1/nothing").await.code(), "route_unknown");
 }
 
 #[tokio::test]

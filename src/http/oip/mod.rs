@@ -8,6 +8,7 @@
 mod compression;
 mod describe;
 mod failure;
+mod object;
 mod openapi;
 mod repository;
 mod request;

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::object::Object;
 use super::words;
 use crate::predict::Interface;
 use crate::types::dtype::DType;
@@ -54,9 +55,9 @@ struct Document<'a> {
     #[serde(borrow, default)]
     parameters: Option<&'a RawValue>,
     #[serde(borrow)]
-    inputs: Vec<Input<'a>>,
+    inputs: Vec<Object<Input<'a>>>,
     #[serde(default)]
-    outputs: Option<Vec<Output>>,
+    outputs: Option<Vec<Object<Output>>>,
 }
 
 #[derive(Deserialize)]
@@ -88,7 +89,7 @@ pub fn decode(body: &[u8], header_length: Option<&str>) -> Result<InferRequest, 
     };
     let malformed = |error: serde_json::Error| Error::malformed(error.to_string());
     let quoted;
-    let document: Document<'_> = match serde_json::from_slice(json) {
+    let Object(document): Object<Document<'_>> = match serde_json::from_slice(json) {
         Ok(document) => document,
         // Bare words are rare; only a text that does not parse is searched for them.
         Err(error) => {
@@ -98,7 +99,7 @@ pub fn decode(body: &[u8], header_length: Option<&str>) -> Result<InferRequest, 
     };
     let mut binary = binary;
     let mut tensors: Vec<NamedTensor> = Vec::with_capacity(document.inputs.len());
-    for input in document.inputs {
+    for Object(input) in document.inputs {
         if tensors.iter().any(|tensor| tensor.name == input.name) {
             return Err(Error::malformed(format!(
                 "input `{}` is given twice",
@@ -123,7 +124,7 @@ pub fn decode(body: &[u8], header_length: Option<&str>) -> Result<InferRequest, 
         tensors,
         outputs: outputs
             .into_iter()
-            .map(RequestedOutput::of)
+            .map(|Object(output)| RequestedOutput::of(output))
             .collect::<Result<_, _>>()?,
         binary_output: flag(&parameters, "binary_data_output", "the request")?.unwrap_or(false),
         timeout: timeout(&parameters)?,
@@ -384,7 +385,11 @@ mod tests {
         let input = r#""name":"a","shape":[1],"datatype":"FP32""#;
         for (json, part) in [
             (String::new(), "EOF"),
-            ("[]".to_owned(), "inputs"),
+            ("[]".to_owned(), "expected an object"),
+            (
+                r#"{"inputs":[["a",[1],"FP32",null,[1]]]}"#.to_owned(),
+                "expected an object",
+            ),
             ("{}".to_owned(), "inputs"),
             (format!(r#"{{"inputs":[{{{input}}}]}}"#), "neither `data`"),
             (
