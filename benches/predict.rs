@@ -50,6 +50,7 @@ use terrarium::types::request::{
     RequestInputs, Surface,
 };
 use terrarium::types::tensor::Tensor;
+use terrarium::types::urgency::Priority;
 use terrarium::types::value::{List, Value};
 use tokio::runtime::Runtime;
 
@@ -270,6 +271,7 @@ fn request(n_rows: usize) -> PredictRequest {
             request_id: Arc::from("bench"),
             trace_id: None,
             principal: None,
+            priority: Priority::default(),
         },
     }
 }

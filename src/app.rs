@@ -176,9 +176,12 @@ impl Parts {
         let runtime = open_runtime(config, environment)?;
         tracing::info!("ONNX Runtime {}", runtime.version());
         let variable = |name: &str| environment.get(name).map(str::to_owned);
+        // It may be named by MLflow's variables alone; what it polls and where it caches goes with it.
+        let named = config.registry.resolved(&variable);
+        let named = named.map_err(|error| explained(&error))?;
         let registry = match features {
-            Some(_) => config.registry.connect_optional(&variable),
-            None => config.registry.connect(&variable),
+            Some(_) => named.connect_optional(&variable),
+            None => named.connect(&variable),
         };
         let registry = registry.map_err(|error| explained(&error))?;
         tracing::info!("model registry: {}", registry.location());
@@ -191,8 +194,8 @@ impl Parts {
         let loader = models::Loader::new(registry, runtime, binder, policy(config))
             .with_traffic(predict::traffic_rules(&config.models));
         let settings = models::Settings {
-            poll: config.registry.poll(),
-            cache: config.registry.cache_dir().map(Into::into),
+            poll: named.poll(),
+            cache: named.cache_dir().map(Into::into),
             metrics: metrics.models(),
         };
         // A registry that is not there keeps the server from starting, unless there is what served last.
@@ -307,6 +310,7 @@ pub fn policy(config: &Config) -> Policy {
         let choice = Choice {
             version: model.version,
             alias: model.alias.clone(),
+            followed: model.traffic.aliases().map(str::to_owned).collect(),
         };
         (name.clone(), choice)
     });

@@ -116,6 +116,18 @@ where
     tokio::task::spawn_blocking(work).await
 }
 
+/// Runs CPU work of over half a millisecond off the async workers. Nobody waits for it: the work itself tells its outcome.
+pub fn detach_blocking<F>(work: F)
+where
+    F: FnOnce() + Send + 'static,
+{
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the other place that hands work to the blocking pool"
+    )]
+    drop(tokio::task::spawn_blocking(work));
+}
+
 /// Runs CPU work on this thread; while `is_long`, other tasks of this async worker go on elsewhere.
 ///
 /// For work that borrows what it needs, such as decoding a large body. Long is what takes over half a millisecond.

@@ -4,6 +4,7 @@ All of it lives for the session: a server of MLflow's takes seconds to start.
 """
 
 import os
+import uuid
 
 import mlflow
 import pytest
@@ -44,14 +45,27 @@ def filled(tmp_path_factory, artifacts):
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-@pytest.fixture
-def server(tmp_path):
-    """An MLflow server of the test's own, with the fluent functions pointed at it."""
-    directory = tmp_path / "mlflow"
-    directory.mkdir()
-    with MlflowServer(directory) as server:
-        server.use()
+@pytest.fixture(scope="module")
+def tracking_server(tmp_path_factory):
+    with MlflowServer(tmp_path_factory.mktemp("mlflow")) as server:
         yield server
+
+
+@pytest.fixture
+def server(tracking_server):
+    """An MLflow server that a test may do anything to but lose its data; the fluent functions are pointed at it."""
+    tracking_server.use()
+    yield tracking_server
+    tracking_server.resume()
+    if not tracking_server.running:
+        tracking_server.start()
+
+
+@pytest.fixture
+def unique():
+    """Makes names that no other test has."""
+    end = uuid.uuid4().hex[:8]
+    return lambda name: f"{name}_{end}"
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ S3_KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_D
 WEBHOOKS = {
     "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http",
     "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
-    "MLFLOW_WEBHOOK_CACHE_TTL": "1",
+    "MLFLOW_WEBHOOK_CACHE_TTL": "0",  # else a webhook that is made is not known at once
     "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": Fernet.generate_key().decode(),
 }
 
@@ -103,7 +103,9 @@ class ScoringServer(ServerProcess):
         port = free_port()
         self.address = f"127.0.0.1:{port}"
         command = [MLFLOW, "models", "serve", "-m", model_uri, "--env-manager", "local", "-h", "127.0.0.1", "-p", str(port)]
-        super().__init__(directory, command, {"MLFLOW_TRACKING_URI": tracking_uri}, own_group=True)
+        # It starts `uvicorn` by its bare name.
+        path = f"{MLFLOW.parent}{os.pathsep}{os.environ['PATH']}"
+        super().__init__(directory, command, {"MLFLOW_TRACKING_URI": tracking_uri, "PATH": path}, own_group=True)
 
     def stop(self):
         """With the server that it starts."""

@@ -26,11 +26,12 @@ def save_graph(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["linear_tensor", "several_tensors", "classifier", "mixed_columns"])
-def test_a_registered_graph_loads_and_predicts_in_mlflow(tmp_path, server, name):
+def test_a_registered_graph_loads_and_predicts_in_mlflow(tmp_path, server, unique, name):
     (tmp_path / "models").mkdir()
     path = save_graph(tmp_path, name)
-    printed = register(tmp_path, server, path, "--name", name, "--alias", "champion", "--tag", "team=rides")
-    uri = f"models:/{name}@champion"
+    registered = unique(name)
+    printed = register(tmp_path, server, path, "--name", registered, "--alias", "champion", "--tag", "team=rides")
+    uri = f"models:/{registered}@champion"
     assert str(printed["version"]) == "1", printed
 
     graph = mlflow.onnx.load_model(uri)
@@ -48,11 +49,11 @@ def test_a_registered_graph_loads_and_predicts_in_mlflow(tmp_path, server, name)
     assert all(same(predicted[output], value) for output, value in wanted.items())
 
 
-def test_mlflow_shows_what_was_registered_as_complete(tmp_path, server):
+def test_mlflow_shows_what_was_registered_as_complete(tmp_path, server, unique):
     (tmp_path / "models").mkdir()
-    name = "linear_tensor"
+    graph, name = "linear_tensor", unique("linear_tensor")
     told = ["--alias", "champion", "--tag", "team=rides", "--description", "a line"]
-    register(tmp_path, server, save_graph(tmp_path, name), "--name", name, *told)
+    register(tmp_path, server, save_graph(tmp_path, graph), "--name", name, *told)
     client = server.client()
     version = client.get_model_version_by_alias(name, "champion")
     assert (version.status, version.description, version.tags["team"]) == ("READY", "a line", "rides")
@@ -73,41 +74,42 @@ def test_mlflow_shows_what_was_registered_as_complete(tmp_path, server):
     assert found.version == version.version
 
 
-def test_it_is_served_and_a_second_run_registers_nothing_new(tmp_path, server):
+def test_it_is_served_and_a_second_run_registers_nothing_new(tmp_path, server, unique):
     (tmp_path / "models").mkdir()
-    name = "linear_tensor"
-    path = save_graph(tmp_path, name)
+    graph, name = "linear_tensor", unique("linear_tensor")
+    path = save_graph(tmp_path, graph)
     register(tmp_path, server, path, "--name", name, "--alias", "champion")
     register(tmp_path, server, path, "--name", name, "--alias", "champion")
     assert len(server.client().search_model_versions(f"name = '{name}'")) == 1
     with serve(tmp_path / "terrarium", server.uri) as terrarium:
-        example = ZOO[name]().example
+        example = ZOO[graph]().example
         status, answer = invocations(terrarium, body_of(example), f"/models/{name}/invocations")
         assert status == 200, answer
         wanted = mlflow.pyfunc.load_model(f"models:/{name}@champion").predict(example)
         assert same(np.array(answer["predictions"]["variable"], np.float32), wanted["variable"])
 
 
-def test_a_directory_that_mlflow_saved_is_registered_with_what_it_says(tmp_path, server):
+def test_a_directory_that_mlflow_saved_is_registered_with_what_it_says(tmp_path, server, unique):
     (tmp_path / "models").mkdir()
     made = ZOO["external_data"]()
     directory = tmp_path / "saved"
     mlflow.onnx.save_model(made.graph, str(directory), signature=made.signature, pip_requirements=["onnx", "onnxruntime"], save_as_external_data=True)
-    register(tmp_path, server, directory, "--name", "wide", "--alias", "champion")
+    register(tmp_path, server, directory, "--name", unique("wide"), "--alias", "champion")
     wanted = mlflow.pyfunc.load_model(str(directory)).predict(made.example)
-    registered = mlflow.pyfunc.load_model("models:/wide@champion")
+    registered = mlflow.pyfunc.load_model(f"models:/{unique('wide')}@champion")
     assert registered.metadata.signature == made.signature
     assert same(registered.predict(made.example)["y"], wanted["y"])
 
 
-def test_aliases_are_set_and_deleted(tmp_path, server):
+def test_aliases_are_set_and_deleted(tmp_path, server, unique):
     (tmp_path / "models").mkdir()
-    log("linear_columns", ZOO["linear_columns"]())
+    name = unique("linear_columns")
+    log(name, ZOO["linear_columns"]())
     client = server.client()
-    for command, wanted in [(["set", "linear_columns", "live", "1"], {"live": "1"}), (["delete", "linear_columns", "live"], {})]:
+    for command, wanted in [(["set", name, "live", "1"], {"live": "1"}), (["delete", name, "live"], {})]:
         done = run(tmp_path, "models", "alias", *command, "--registry-uri", server.uri)
         assert done.returncode == 0, done.stdout + done.stderr
-        assert {a: str(v) for a, v in client.get_registered_model("linear_columns").aliases.items()} == wanted
+        assert {a: str(v) for a, v in client.get_registered_model(name).aliases.items()} == wanted
 
 
 def feed_of(example, session):

@@ -24,6 +24,7 @@ use crate::types::request::{
     Cells, ColumnPlace, RequestColumn, RequestColumns, RequestContext, RequestInputs, Surface,
 };
 use crate::types::tensor::{Output, Tensor};
+use crate::types::urgency::Priority;
 use crate::types::value::Value;
 
 fn column(place: ColumnPlace, name: &str, cells: Cells) -> RequestColumn {
@@ -43,6 +44,7 @@ fn request_of(columns: Vec<RequestColumn>) -> PredictRequest {
             request_id: "r-1".into(),
             trace_id: Some("0af7651916cd43dd8448eb211c80319c".into()),
             principal: None,
+            priority: Priority::default(),
         },
     }
 }

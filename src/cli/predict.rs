@@ -11,6 +11,7 @@ use crate::config::{Config, Environment};
 use crate::http;
 use crate::types::deadline::Deadline;
 use crate::types::request::{RequestContext, Surface};
+use crate::types::urgency::Priority;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -60,6 +61,7 @@ fn context() -> RequestContext {
         request_id,
         trace_id: None,
         principal: None,
+        priority: Priority::default(),
     }
 }
 

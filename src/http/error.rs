@@ -2,6 +2,7 @@
 
 use crate::error::{ErrorClass, Failure};
 use crate::types::request::ColumnsError;
+use crate::types::urgency::PriorityError;
 use crate::{models, predict};
 
 /// What a body looks like, for hints.
@@ -43,6 +44,12 @@ pub enum Error {
     },
     #[error("the content type `{actual}` is not `application/json` in UTF-8")]
     ContentType { actual: String },
+    #[error(
+        "`x-request-timeout-ms` is `{actual}`, not a number of milliseconds from 1 to 4294967295"
+    )]
+    RequestTimeout { actual: String },
+    #[error("`x-request-priority`: {0}")]
+    RequestPriority(#[from] PriorityError),
     #[error("there is nothing at `{path}`")]
     RouteUnknown { path: String },
     #[error("`{path}` does not take {method}")]
@@ -73,6 +80,8 @@ impl Failure for Error {
             | Self::BodyMalformed { .. }
             | Self::TwoForms { .. }
             | Self::NoForm
+            | Self::RequestTimeout { .. }
+            | Self::RequestPriority(_)
             | Self::RowColumns { .. } => ErrorClass::InvalidInput,
             Self::BodyLate => ErrorClass::DeadlineExceeded,
             Self::BodyCut { .. } => ErrorClass::Cancelled,
@@ -100,6 +109,8 @@ impl Failure for Error {
             Self::TwoForms { .. } | Self::NoForm => "body_form_ambiguous",
             Self::RowColumns { .. } => "row_columns_unequal",
             Self::ContentType { .. } => "content_type_unsupported",
+            Self::RequestTimeout { .. } => "request_timeout_malformed",
+            Self::RequestPriority(_) => "request_priority_unknown",
             Self::RouteUnknown { .. } => "route_unknown",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::Encode { .. } => "answer_encoding",
@@ -132,6 +143,8 @@ impl Failure for Error {
             Self::RouteUnknown { .. } | Self::MethodNotAllowed { .. } => {
                 "the routes are listed at /openapi.json and /docs"
             }
+            Self::RequestTimeout { .. } => "send whole milliseconds, or leave the header out",
+            Self::RequestPriority(_) => "send one of the words, or leave the header out",
             Self::BodyLate => "send it faster, or raise `http.request_timeout`",
             Self::BodyCut { .. } | Self::Encode { .. } => return None,
         };

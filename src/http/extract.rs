@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::HeaderMap;
@@ -12,9 +13,12 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use super::error::Error;
 use crate::types::deadline::Deadline;
 use crate::types::request::{RequestContext, Surface};
+use crate::types::urgency::Priority;
 
 pub(super) const REQUEST_ID: &str = "x-request-id";
 const TRACEPARENT: &str = "traceparent";
+const REQUEST_TIMEOUT: &str = "x-request-timeout-ms";
+const REQUEST_PRIORITY: &str = "x-request-priority";
 
 /// The caller's request id if it sent a sensible one, else a new one; the trace id of a W3C `traceparent`.
 pub(super) fn context(headers: &HeaderMap) -> RequestContext {
@@ -23,6 +27,30 @@ pub(super) fn context(headers: &HeaderMap) -> RequestContext {
         request_id: request_id(headers),
         trace_id: trace_id(headers),
         principal: None,
+        priority: Priority::default(),
+    }
+}
+
+/// By when the answer must exist: `limit` from now, sooner if `X-Request-Timeout-Ms` says so.
+pub(super) fn deadline(headers: &HeaderMap, limit: Duration) -> Result<Deadline, Error> {
+    let deadline = Deadline::after(limit);
+    let Some(value) = headers.get(REQUEST_TIMEOUT) else {
+        return Ok(deadline);
+    };
+    let text = value.to_str().unwrap_or_default().trim();
+    match text.parse::<u32>() {
+        Ok(millis) if millis > 0 => Ok(deadline.at_most(Duration::from_millis(u64::from(millis)))),
+        _ => Err(Error::RequestTimeout {
+            actual: text.to_owned(),
+        }),
+    }
+}
+
+/// What `X-Request-Priority` says.
+pub(super) fn priority(headers: &HeaderMap) -> Result<Priority, Error> {
+    match headers.get(REQUEST_PRIORITY) {
+        Some(value) => Ok(value.to_str().unwrap_or_default().trim().parse()?),
+        None => Ok(Priority::default()),
     }
 }
 
@@ -163,6 +191,31 @@ mod tests {
         ] {
             assert_eq!(trace_id(&headers(TRACEPARENT, bad)), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_request_may_have_less_time_than_the_limit_but_not_more() {
+        let limit = Duration::from_secs(10);
+        let given = |text| deadline(&headers(REQUEST_TIMEOUT, text), limit);
+        assert!(given("250").unwrap().remaining() <= Duration::from_millis(250));
+        assert!(given("999999").unwrap().remaining() <= limit);
+        assert!(deadline(&HeaderMap::new(), limit).unwrap().remaining() <= limit);
+        for bad in ["", "0", "-1", "1.5", "1s", "99999999999"] {
+            let error = given(bad).unwrap_err();
+            assert!(
+                error.to_string().contains("x-request-timeout-ms"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_request_says_its_priority_in_a_word() {
+        assert_eq!(priority(&HeaderMap::new()).unwrap(), Priority::Normal);
+        let given = |text| priority(&headers(REQUEST_PRIORITY, text));
+        assert_eq!(given("High").unwrap(), Priority::High);
+        assert_eq!(given("low").unwrap(), Priority::Low);
+        assert!(given("1").is_err());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `GET /v1/models` and `GET /v1/models/{model}`: what is served, and why something is not.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -12,6 +13,7 @@ use serde_json::{Value, json as object};
 use super::error::Error;
 use super::{Api, extract, json, problem};
 use crate::error::Failure;
+use crate::inference::ServedModel;
 use crate::models::{
     Behind, ModelStatus, RegistryStatus, ServedVersion, VersionState, VersionStatus, traffic,
 };
@@ -147,12 +149,26 @@ pub struct Loaded {
     pub loaded_at: Timestamp,
     pub n_bytes: u64,
     pub engines: usize,
+    pub batching: Batching,
     pub mlflow_version: Option<String>,
     pub model_uuid: Option<String>,
     pub utc_time_created: Option<String>,
     pub signature: Value,
     pub outputs: Vec<Value>,
     pub plan: Description,
+}
+
+/// How calls that wait for an engine become one run.
+#[derive(Serialize)]
+pub struct Batching {
+    pub merges: bool,
+    /// Why they do not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    pub max_rows: usize,
+    pub max_wait_us: u128,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preferred_rows: Option<usize>,
 }
 
 pub(super) async fn list(State(api): State<Arc<Api>>) -> Response<Body> {
@@ -319,12 +335,25 @@ pub fn describe_loaded(served: &ServedVersion<ServingPlan>, aliases: Vec<String>
         loaded_at: served.loaded_at,
         n_bytes: served.n_bytes,
         engines: served.model.n_engines(),
+        batching: describe_batching(&served.model),
         mlflow_version: served.mlflow_version.clone(),
         model_uuid: served.model_uuid.clone(),
         utc_time_created: served.utc_time_created.clone(),
         signature: describe_signature(&served.signature),
         outputs: outputs.collect(),
         plan: served.plan.describe(),
+    }
+}
+
+fn describe_batching(model: &ServedModel) -> Batching {
+    let not_merged = model.not_merged();
+    let settings = model.batching();
+    Batching {
+        merges: not_merged.is_none(),
+        reason: not_merged,
+        max_rows: settings.max_rows.get(),
+        max_wait_us: settings.max_wait.as_micros(),
+        preferred_rows: settings.preferred_rows.map(NonZeroUsize::get),
     }
 }
 

@@ -43,10 +43,11 @@ async fn answer(
     api: &Api,
     model: &str,
     request: Request,
-    context: RequestContext,
+    mut context: RequestContext,
 ) -> Result<Vec<u8>, Error> {
-    let deadline = Deadline::after(api.config.request_timeout);
     let (parts, body) = request.into_parts();
+    let deadline = extract::deadline(&parts.headers, api.config.request_timeout)?;
+    context.priority = extract::priority(&parts.headers)?;
     let bytes = extract::json_body(
         &parts.headers,
         body,

@@ -2,10 +2,14 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+
+use super::batcher::{Cores, Limits};
 
 /// How models are run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -20,6 +24,8 @@ pub struct Config {
     pub threads: Option<NonZeroUsize>,
     /// How many calls of one model may wait for a free engine. More are refused as overloaded.
     pub max_waiting: NonZeroUsize,
+    /// How many rows they may have between them. A single call may have more.
+    pub max_waiting_rows: NonZeroUsize,
     /// Threads within one run, for models that do not state it themselves. More than one helps only large models
     /// under little load.
     pub intra_op_threads: NonZeroUsize,
@@ -31,6 +37,7 @@ impl Default for Config {
             library: None,
             threads: None,
             max_waiting: const { NonZeroUsize::new(256).unwrap() },
+            max_waiting_rows: const { NonZeroUsize::new(65_536).unwrap() },
             intra_op_threads: NonZeroUsize::MIN,
         }
     }
@@ -39,6 +46,20 @@ impl Default for Config {
 impl Config {
     pub(super) fn engines_per_model(&self) -> NonZeroUsize {
         self.threads.unwrap_or_else(available_cores)
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            calls: self.max_waiting,
+            rows: self.max_waiting_rows,
+        }
+    }
+
+    /// As many as there are cores; more if one model alone may run so often at once.
+    pub(super) fn cores(&self) -> Cores {
+        Arc::new(Semaphore::new(
+            available_cores().max(self.engines_per_model()).get(),
+        ))
     }
 }
 

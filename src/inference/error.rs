@@ -47,6 +47,8 @@ pub enum Error {
     },
     #[error("all engines of the model are busy and {max_waiting} calls wait already")]
     Overloaded { max_waiting: NonZeroUsize },
+    #[error("all engines of the model are busy and calls of {max_rows} rows wait already")]
+    OverloadedRows { max_rows: NonZeroUsize },
     #[error("the deadline passed before the model answered")]
     DeadlineExceeded,
     #[error("the server is stopping")]
@@ -74,7 +76,7 @@ impl Failure for Error {
             | Self::Stopping => ErrorClass::Unavailable,
             Self::Rejected { .. } => ErrorClass::InvalidInput,
             Self::Run { .. } | Self::Panicked | Self::Shape { .. } => ErrorClass::Internal,
-            Self::Overloaded { .. } => ErrorClass::Overloaded,
+            Self::Overloaded { .. } | Self::OverloadedRows { .. } => ErrorClass::Overloaded,
             Self::DeadlineExceeded => ErrorClass::DeadlineExceeded,
         }
     }
@@ -90,7 +92,7 @@ impl Failure for Error {
             Self::Rejected { .. } => "model_inputs_refused",
             Self::Run { .. } | Self::Panicked => "inference_failed",
             Self::Shape { .. } => "model_output_rows_wrong",
-            Self::Overloaded { .. } => "overloaded",
+            Self::Overloaded { .. } | Self::OverloadedRows { .. } => "overloaded",
             Self::DeadlineExceeded => "deadline_exceeded",
             Self::Stopping => "stopping",
         }
@@ -121,6 +123,9 @@ impl Failure for Error {
             Self::Shape { .. } => "the graph must give one row for each row it takes",
             Self::Overloaded { .. } => {
                 "try again later, or raise `inference.threads` or `inference.max_waiting`"
+            }
+            Self::OverloadedRows { .. } => {
+                "try again later, send fewer rows a call, or raise `inference.threads` or `inference.max_waiting_rows`"
             }
             Self::DeadlineExceeded => "allow more time, or send fewer calls at once",
             Self::Stopping => "try again on another server",

@@ -1,15 +1,19 @@
-//! Running models: one `Engine` per concurrent run, pooled per model, called inline when the run is cheap.
+//! Running models: one `Engine` per concurrent run, pooled per model, called inline when the run is short.
 //!
 //! Life of a run: `ServedModel::infer` claims a free engine (`pool`), runs it on the caller's thread or on a blocking
-//! thread, gives the engine back, and checks that per-row outputs have as many rows as the inputs.
+//! thread (`estimate`), gives the engine back, and checks that per-row outputs have as many rows as the inputs. Calls
+//! that find no engine free wait and become one run (`batcher`), where the model allows it (`merging`).
 //! Overload: at most `max_waiting` calls per model wait for a free engine; more fail with `Overloaded`.
-//! Not here: which model (`models`), rows to tensors and back (`predict`), merging calls into one run.
+//! Not here: which model (`models`), rows to tensors and back (`predict`).
 
+pub mod batcher;
 mod config;
 mod confine;
 mod error;
+mod estimate;
 mod external_data;
 mod library;
+mod merging;
 mod onnx;
 mod options;
 mod pool;
@@ -19,13 +23,15 @@ pub(crate) mod test_models;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use config::Config;
 pub(crate) use confine::confine;
 pub use error::Error;
+pub use estimate::WarmRun;
 pub(crate) use external_data::files as external_data_files;
 pub use options::{ExecutionMode, GraphOptimization, SessionOptions};
-pub use served_model::{Inference, ServedModel, WarmRun};
+pub use served_model::{Inference, Queueing, ServedModel};
 
 use crate::types::tensor::{Output, Tensor};
 
@@ -42,6 +48,7 @@ pub trait Engine: Send {
 pub struct Runtime {
     library: onnx::Library,
     config: Config,
+    cores: batcher::Cores,
 }
 
 impl Runtime {
@@ -55,6 +62,7 @@ impl Runtime {
         Ok(Self {
             library: onnx::Library::load(&place)?,
             config: config.clone(),
+            cores: config.cores(),
         })
     }
 
@@ -81,7 +89,13 @@ impl Runtime {
             let (_, engine) = self.library.open(path, &options)?;
             engines.push(Box::new(engine));
         }
-        Ok(ServedModel::new(graph, engines, self.config.max_waiting))
+        let cores = Arc::clone(&self.cores);
+        Ok(ServedModel::new(
+            graph,
+            engines,
+            self.config.limits(),
+            cores,
+        ))
     }
 }
 

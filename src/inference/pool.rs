@@ -1,19 +1,16 @@
-//! The engines of one model and the calls that wait for one.
+//! The engines of one model.
 //!
 //! Engines rest in a lock-free queue; a semaphore counts them, so nobody spins for one.
 //! A claimed engine goes back when its lease is dropped: after a run, a failure, a panic, or a caller that went away.
-//! Overload: at most `max_waiting` calls wait, in order of arrival; more fail with `Overloaded` at once.
-//! Not here: on which thread a run happens (`served_model`).
+//! Not here: how many may wait for one, and what an engine runs next (`batcher`).
 
-use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crossbeam_queue::ArrayQueue;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::{Engine, Error};
 use crate::types::deadline::Deadline;
@@ -23,13 +20,11 @@ use crate::types::tensor::{Output, Tensor};
 pub(super) struct Pool {
     engines: ArrayQueue<Box<dyn Engine>>,
     free: Semaphore,
-    waiting: AtomicUsize,
-    max_waiting: NonZeroUsize,
 }
 
 impl Pool {
     /// `engines` must not be empty.
-    pub(super) fn new(engines: Vec<Box<dyn Engine>>, max_waiting: NonZeroUsize) -> Arc<Self> {
+    pub(super) fn new(engines: Vec<Box<dyn Engine>>) -> Arc<Self> {
         let queue = ArrayQueue::new(engines.len().max(1));
         let free = Semaphore::new(engines.len());
         for engine in engines {
@@ -39,8 +34,6 @@ impl Pool {
         Arc::new(Self {
             engines: queue,
             free,
-            waiting: AtomicUsize::new(0),
-            max_waiting,
         })
     }
 
@@ -48,58 +41,31 @@ impl Pool {
         self.engines.capacity()
     }
 
-    /// A free engine, if there is one now.
+    /// A free engine, if there is one now and nobody waits for it.
     pub(super) fn try_claim(self: &Arc<Self>) -> Option<Lease> {
         let permit = self.free.try_acquire().ok()?;
         let engine = self.engines.pop()?;
         // The lease's drop gives the permit back, after the engine.
         permit.forget();
-        Some(Lease {
-            pool: Arc::clone(self),
-            engine: Some(engine),
-        })
+        Some(self.lease(engine))
     }
 
-    /// A free engine, waiting for one until the deadline.
+    /// A free engine, in order of arrival.
     ///
-    /// Cancel safety: a caller that goes away leaves its place in the queue.
-    pub(super) async fn claim(self: &Arc<Self>, deadline: Deadline) -> Result<Lease, Error> {
-        if let Some(lease) = self.try_claim() {
-            return Ok(lease);
-        }
-        let _place = self.take_place()?;
-        let permit = match timeout_at(deadline.instant(), self.free.acquire()).await {
-            Ok(Ok(permit)) => permit,
-            // The semaphore is never closed.
-            Ok(Err(_)) => return Err(Error::Stopping),
-            Err(_) => return Err(Error::DeadlineExceeded),
-        };
+    /// Cancel safety: a caller that goes away leaves its place in the order.
+    pub(super) async fn claim(self: &Arc<Self>) -> Result<Lease, Error> {
+        // The semaphore is never closed.
+        let permit = self.free.acquire().await.map_err(|_| Error::Stopping)?;
         let engine = self.engines.pop().ok_or(Error::Stopping)?;
         permit.forget();
-        Ok(Lease {
+        Ok(self.lease(engine))
+    }
+
+    fn lease(self: &Arc<Self>, engine: Box<dyn Engine>) -> Lease {
+        Lease {
             pool: Arc::clone(self),
             engine: Some(engine),
-        })
-    }
-
-    fn take_place(&self) -> Result<Place<'_>, Error> {
-        let place = Place(&self.waiting);
-        // The place counts from here on; dropping it, also on the way out below, takes it back.
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.max_waiting.get() {
-            return Err(Error::Overloaded {
-                max_waiting: self.max_waiting,
-            });
         }
-        Ok(place)
-    }
-}
-
-/// A place among the waiting calls.
-struct Place<'a>(&'a AtomicUsize);
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -111,6 +77,7 @@ pub(super) struct Lease {
 }
 
 /// A finished run.
+#[derive(Debug)]
 pub(super) struct Run {
     pub(super) outputs: Vec<Output>,
     pub(super) started: Instant,
@@ -148,6 +115,7 @@ impl Drop for Lease {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc;
 
     use futures::poll;
@@ -163,34 +131,20 @@ mod tests {
         }
     }
 
-    fn pool_of_one(
-        max_waiting: usize,
-        run: impl FnMut() -> Result<Vec<Output>, Error> + Send + 'static,
-    ) -> Arc<Pool> {
-        let max_waiting = NonZeroUsize::new(max_waiting).unwrap();
-        Pool::new(vec![Box::new(Fake(run))], max_waiting)
+    fn pool_of_one(run: impl FnMut() -> Result<Vec<Output>, Error> + Send + 'static) -> Arc<Pool> {
+        Pool::new(vec![Box::new(Fake(run))])
     }
 
     fn soon() -> Deadline {
         Deadline::after(Duration::from_secs(1))
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_full_queue_refuses_at_once() {
-        let pool = pool_of_one(1, || Ok(Vec::new()));
-        let _busy = pool.claim(soon()).await.unwrap();
-        let mut first = std::pin::pin!(pool.claim(soon()));
-        assert!(poll!(&mut first).is_pending());
-        let refused = pool.claim(soon()).await.err().unwrap();
-        assert!(matches!(refused, Error::Overloaded { .. }), "{refused}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn waiting_calls_are_served_in_order() {
-        let pool = pool_of_one(2, || Ok(Vec::new()));
-        let busy = pool.claim(soon()).await.unwrap();
-        let mut first = std::pin::pin!(pool.claim(soon()));
-        let mut second = std::pin::pin!(pool.claim(soon()));
+    #[tokio::test]
+    async fn waiting_callers_are_served_in_order() {
+        let pool = pool_of_one(|| Ok(Vec::new()));
+        let busy = pool.claim().await.unwrap();
+        let mut first = std::pin::pin!(pool.claim());
+        let mut second = std::pin::pin!(pool.claim());
         assert!(poll!(&mut first).is_pending());
         assert!(poll!(&mut second).is_pending());
         drop(busy);
@@ -205,38 +159,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_abandoned_call_leaves_its_place() {
-        let pool = pool_of_one(1, || Ok(Vec::new()));
-        let busy = pool.claim(soon()).await.unwrap();
-        {
-            let mut abandoned = std::pin::pin!(pool.claim(soon()));
-            assert!(poll!(&mut abandoned).is_pending());
-        }
-        let mut next = std::pin::pin!(pool.claim(soon()));
-        assert!(poll!(&mut next).is_pending(), "the place was free again");
-        drop(busy);
-        assert!(next.await.is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_call_waits_no_longer_than_its_deadline() {
-        let pool = pool_of_one(1, || Ok(Vec::new()));
-        let _busy = pool.claim(soon()).await.unwrap();
-        for _ in 0..3 {
-            let error = pool.claim(soon()).await.err().unwrap();
-            assert!(matches!(error, Error::DeadlineExceeded), "{error}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
     async fn expired_request_never_reaches_the_engine() {
         let (sender, runs) = mpsc::channel();
-        let pool = pool_of_one(1, move || {
+        let pool = pool_of_one(move || {
             sender.send(()).unwrap();
             Ok(Vec::new())
         });
         let deadline = soon();
-        let mut lease = pool.claim(deadline).await.unwrap();
+        let mut lease = pool.claim().await.unwrap();
         tokio::time::advance(Duration::from_secs(2)).await;
         let error = lease.run(Vec::new(), deadline).err().unwrap();
         assert!(matches!(error, Error::DeadlineExceeded), "{error}");
@@ -246,7 +176,7 @@ mod tests {
     #[tokio::test]
     async fn an_engine_that_fails_or_panics_goes_back() {
         let mut n_runs = 0;
-        let pool = pool_of_one(1, move || {
+        let pool = pool_of_one(move || {
             n_runs += 1;
             match n_runs {
                 1 => panic!("on purpose"),
@@ -258,7 +188,7 @@ mod tests {
         });
         let mut outcomes = Vec::new();
         for _ in 0..3 {
-            let mut lease = pool.claim(soon()).await.unwrap();
+            let mut lease = pool.claim().await.unwrap();
             outcomes.push(lease.run(Vec::new(), soon()).err());
         }
         assert!(matches!(outcomes[0], Some(Error::Panicked)));
@@ -278,13 +208,13 @@ mod tests {
             };
             Box::new(Fake(run)) as Box<dyn Engine>
         });
-        let pool = Pool::new(engines.collect(), NonZeroUsize::new(1000).unwrap());
+        let pool = Pool::new(engines.collect());
         let calls = (0..16).map(|_| {
             let pool = Arc::clone(&pool);
             crate::shutdown::run_blocking(move || {
                 let handle = tokio::runtime::Handle::current();
                 for _ in 0..200 {
-                    let mut lease = handle.block_on(pool.claim(soon())).unwrap();
+                    let mut lease = handle.block_on(pool.claim()).unwrap();
                     lease.run(Vec::new(), soon()).map(|_| ()).unwrap();
                 }
             })

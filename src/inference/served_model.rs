@@ -1,26 +1,22 @@
-//! One loaded model that answers calls: where a run happens, how long it takes, whether its outputs are per row.
+//! One loaded model that answers calls: whether its outputs are per row, what a warm-up finds out.
 //!
-//! On which thread: a call that should take at most 500 µs runs on the caller's thread, an async worker, because
-//! handing it to another thread and back costs 10 to 20 µs, several times a small model's run. A longer one goes to
-//! a blocking thread, so that it does not hold up other requests. The estimate is the fastest of a few warm-up runs,
-//! times as often as the call has the warm-up's number of rows; it overstates large calls of small models, for which
-//! a thread hop does not matter. A model that was not warmed up counts as slow.
+//! Not here: when and on which thread a call runs, and with which others (`batcher`, `estimate`).
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use super::pool::{Lease, Pool, Run};
+use super::batcher::{self, Batcher, Cores, How, Limits};
+use super::estimate::{Estimate, SHORT, WarmRun};
+use super::merging::{self, Merging};
+use super::pool::{Lease, Pool};
 use super::{Engine, Error};
-use crate::shutdown::run_blocking;
+use crate::telemetry::metrics::QueueMetrics;
 use crate::types::deadline::Deadline;
 use crate::types::signature::{Graph, OutputKind};
 use crate::types::tensor::{Output, Tensor};
-
-/// Longest estimated run that stays on the caller's thread.
-const INLINE_LIMIT: Duration = Duration::from_micros(500);
+use crate::types::urgency::Urgency;
 
 /// Timed runs of a warm-up; the fastest counts, since noise only ever adds.
 const TIMED_RUNS: usize = 5;
@@ -35,16 +31,9 @@ pub struct ServedModel {
     graph: Graph,
     /// The graph input whose first axis counts rows; `None` for a graph with fixed shapes.
     row_input: Option<usize>,
-    pool: Arc<Pool>,
-    /// Absent before the warm-up.
-    warm_run: Option<WarmRun>,
-}
-
-/// The fastest run of a warm-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WarmRun {
-    pub n_rows: usize,
-    pub took: Duration,
+    batcher: Arc<Batcher>,
+    merging: Merging,
+    how: How,
 }
 
 /// What a run gave.
@@ -54,7 +43,15 @@ pub struct Inference {
     pub outputs: Vec<Output>,
     /// From the call to the start of the run: waiting for an engine and, for a long run, for a thread.
     pub queue: Duration,
+    /// Of the whole run, if it was merged.
     pub engine: Duration,
+}
+
+/// How the calls of a model wait, and what counts them.
+#[derive(Debug, Clone, Default)]
+pub struct Queueing {
+    pub batching: batcher::Config,
+    pub metrics: QueueMetrics,
 }
 
 impl ServedModel {
@@ -62,18 +59,34 @@ impl ServedModel {
     pub(super) fn new(
         graph: Graph,
         engines: Vec<Box<dyn Engine>>,
-        max_waiting: NonZeroUsize,
+        limits: Limits,
+        cores: Cores,
     ) -> Self {
         let row_input = graph
             .inputs
             .iter()
             .position(|input| input.shape.first() == Some(&-1));
-        Self {
-            graph,
+        let model = Self {
             row_input,
-            pool: Pool::new(engines, max_waiting),
-            warm_run: None,
-        }
+            batcher: Batcher::new(Pool::new(engines), limits, cores),
+            merging: Merging::of_graph(&graph),
+            graph,
+            how: How {
+                config: batcher::Config::default(),
+                merges: false,
+                estimate: Estimate::default(),
+                metrics: QueueMetrics::default(),
+            },
+        };
+        model.queued(Queueing::default())
+    }
+
+    /// The same, with calls waiting and being merged in this way.
+    pub fn queued(mut self, queueing: Queueing) -> Self {
+        self.how.config = queueing.batching;
+        self.how.metrics = queueing.metrics;
+        self.how.merges = self.not_merged().is_none();
+        self
     }
 
     /// What the model takes and gives.
@@ -83,28 +96,47 @@ impl ServedModel {
 
     /// How many runs go on at once.
     pub fn n_engines(&self) -> usize {
-        self.pool.n_engines()
+        self.batcher.pool.n_engines()
+    }
+
+    /// How waiting calls are merged, if they are.
+    pub fn batching(&self) -> &batcher::Config {
+        &self.how.config
+    }
+
+    /// Why waiting calls are not merged; absent if they are.
+    pub fn not_merged(&self) -> Option<String> {
+        match self.merging.obstacle(self.how.config.mode) {
+            None if !self.batcher.is_even() => {
+                Some("a merged run gave not one row for each row of its inputs".to_owned())
+            }
+            obstacle => obstacle,
+        }
     }
 
     /// No clone of the model and no run has its engines any more but this one.
     pub fn is_last_holder(&self) -> bool {
-        Arc::strong_count(&self.pool) == 1
+        Arc::strong_count(&self.batcher) == 1 && Arc::strong_count(&self.batcher.pool) == 1
     }
 
     /// How long a run takes, once the model is warm.
     pub fn warm_run(&self) -> Option<WarmRun> {
-        self.warm_run
+        self.how.estimate.warm_run
     }
 
     /// Runs the model on inputs in graph order.
     ///
-    /// Errors: `Overloaded` before any run; `DeadlineExceeded` before a run, and during one that is not inline;
-    /// `Rejected` for inputs that do not fit the graph; `Shape` when an output that should have a row per input row
-    /// has not.
+    /// Errors: `Overloaded` and `OverloadedRows` before any run; `DeadlineExceeded` before a run, and during one that is
+    /// not on this thread; `Rejected` for inputs that do not fit the graph; `Shape` when an output that should have a row
+    /// per input row has not.
     /// Cancel safety: a call abandoned while it waits is never run; a run in progress ends and is dropped.
-    pub async fn infer(&self, inputs: Vec<Tensor>, deadline: Deadline) -> Result<Inference, Error> {
+    pub async fn infer(
+        &self,
+        inputs: Vec<Tensor>,
+        urgency: impl Into<Urgency>,
+    ) -> Result<Inference, Error> {
         let n_rows = self.n_rows(&inputs);
-        let inference = self.infer_any(inputs, deadline).await?;
+        let inference = self.infer_any(inputs, urgency).await?;
         self.check_rows(&inference.outputs, n_rows)?;
         Ok(inference)
     }
@@ -113,16 +145,15 @@ impl ServedModel {
     pub async fn infer_any(
         &self,
         inputs: Vec<Tensor>,
-        deadline: Deadline,
+        urgency: impl Into<Urgency>,
     ) -> Result<Inference, Error> {
         let called = Instant::now();
         let n_rows = self.n_rows(&inputs);
-        let mut lease = self.pool.claim(deadline).await?;
-        let run = if self.is_cheap(n_rows) {
-            lease.run(inputs, deadline)?
-        } else {
-            run_elsewhere(lease, inputs, deadline).await?
-        };
+        let _in_flight = self.how.metrics.in_flight();
+        let run = self
+            .batcher
+            .infer(inputs, n_rows, urgency.into(), &self.how);
+        let run = run.await?;
         Ok(Inference {
             outputs: run.outputs,
             queue: run.started.duration_since(called),
@@ -130,39 +161,54 @@ impl ServedModel {
         })
     }
 
-    /// Runs every engine once, so that the first real call finds memory and kernels ready, and times one of them.
+    /// Runs every engine once, so that the first real call finds memory and kernels ready, times one of them, and tries
+    /// out whether calls can be merged.
     ///
     /// Blocks for as long as that takes.
     pub fn warm_up(&mut self, inputs: &[Tensor]) -> Result<(), Error> {
         let n_rows = self.n_rows(inputs);
         // All at once: an engine that went back to the queue would come up again.
         let mut leases = Vec::new();
-        while let Some(lease) = self.pool.try_claim() {
+        while let Some(lease) = self.batcher.pool.try_claim() {
             leases.push(lease);
         }
         for lease in &mut leases {
             let run = lease.run(inputs.to_vec(), Deadline::after(WARM_UP_LIMIT))?;
             self.check_rows(&run.outputs, n_rows)?;
         }
-        if let Some(lease) = leases.first_mut() {
-            let took = fastest_run(lease, inputs)?;
-            let n_rows = n_rows.unwrap_or(1);
-            self.warm_run = Some(WarmRun { n_rows, took });
+        let Some(first) = leases.first_mut() else {
+            return Ok(());
+        };
+        let took = fastest_run(first, inputs)?;
+        let n_rows = n_rows.unwrap_or(1);
+        self.how.estimate.warm_run = Some(WarmRun { n_rows, took });
+        if self.how.config.mode != batcher::Mode::Off && self.merging == Merging::Untried {
+            self.try_out_merging(&mut leases, inputs, took);
         }
+        self.how.merges = self.not_merged().is_none();
         Ok(())
+    }
+
+    fn try_out_merging(&mut self, leases: &mut [Lease], inputs: &[Tensor], took: Duration) {
+        let Some((first, others)) = leases.split_first_mut() else {
+            return;
+        };
+        let trial = merging::try_out(first, inputs, took);
+        self.merging = trial.merging;
+        let Some((large, warm_run)) = trial.large else {
+            return;
+        };
+        self.how.estimate.large_run = Some(warm_run);
+        if self.not_merged().is_none() {
+            // So that their first merged run finds its memory, too. What fails here would have failed on the first.
+            for lease in others {
+                let _ = lease.run(large.clone(), Deadline::after(WARM_UP_LIMIT));
+            }
+        }
     }
 
     fn n_rows(&self, inputs: &[Tensor]) -> Option<usize> {
         inputs.get(self.row_input?)?.shape().first().copied()
-    }
-
-    fn is_cheap(&self, n_rows: Option<usize>) -> bool {
-        let Some(warm_run) = self.warm_run else {
-            return false;
-        };
-        let times = n_rows.unwrap_or(1).div_ceil(warm_run.n_rows.max(1));
-        let times = u32::try_from(times).unwrap_or(u32::MAX);
-        warm_run.took.saturating_mul(times) <= INLINE_LIMIT
     }
 
     /// Outputs whose first dimension is free in the graph must have a row for each input row.
@@ -188,27 +234,12 @@ impl ServedModel {
     }
 }
 
-async fn run_elsewhere(
-    mut lease: Lease,
-    inputs: Vec<Tensor>,
-    deadline: Deadline,
-) -> Result<Run, Error> {
-    // The lease moves along, so the engine goes back even if nobody waits for the end.
-    let run = run_blocking(move || lease.run(inputs, deadline));
-    match timeout_at(deadline.instant(), run).await {
-        Ok(Ok(outcome)) => outcome,
-        // A panic is caught in the lease; what is left is a runtime that shuts down.
-        Ok(Err(_)) => Err(Error::Stopping),
-        Err(_) => Err(Error::DeadlineExceeded),
-    }
-}
-
 fn fastest_run(lease: &mut Lease, inputs: &[Tensor]) -> Result<Duration, Error> {
     let mut fastest = Duration::MAX;
     for _ in 0..TIMED_RUNS {
         let run = lease.run(inputs.to_vec(), Deadline::after(WARM_UP_LIMIT))?;
         fastest = fastest.min(run.took);
-        if fastest > INLINE_LIMIT * 100 {
+        if fastest > SHORT * 100 {
             // Far from any doubt; a slow model need not be run again and again.
             break;
         }
@@ -225,6 +256,7 @@ mod tests {
     use ndarray::{ArrayD, IxDyn};
 
     use super::*;
+    use crate::inference::test_models;
     use crate::types::dtype::DType;
     use crate::types::signature::{OutputSpec, TensorSpec};
 
@@ -273,11 +305,7 @@ mod tests {
     }
 
     fn model(engine: Fake, output: OutputKind) -> ServedModel {
-        ServedModel::new(
-            graph(output),
-            vec![Box::new(engine)],
-            NonZeroUsize::new(8).unwrap(),
-        )
+        test_models::served(graph(output), vec![Box::new(engine)])
     }
 
     fn soon() -> Deadline {
@@ -303,7 +331,7 @@ mod tests {
         model.infer(rows(1), soon()).await.unwrap();
         assert_ne!(threads.recv().unwrap(), here, "not warmed up yet");
 
-        model.warm_run = Some(WarmRun {
+        model.how.estimate.warm_run = Some(WarmRun {
             n_rows: 2,
             took: Duration::from_micros(200),
         });
@@ -329,13 +357,18 @@ mod tests {
                 outputs: None,
             }) as Box<dyn Engine>
         });
-        let limit = NonZeroUsize::new(1).unwrap();
-        let mut model = ServedModel::new(graph(per_row()), engines.collect(), limit);
+        let mut model = test_models::served(graph(per_row()), engines.collect()).queued(Queueing {
+            batching: batcher::Config {
+                mode: batcher::Mode::Off,
+                ..batcher::Config::default()
+            },
+            ..Queueing::default()
+        });
         model.warm_up(&rows(3)).unwrap();
         assert_eq!(runs.try_iter().count(), 3 + TIMED_RUNS);
         assert_eq!(model.warm_run().unwrap().n_rows, 3);
         assert_eq!(model.n_engines(), 3);
-        assert!(model.is_cheap(Some(1)));
+        assert!(model.how.estimate.is_short(Some(1)));
     }
 
     #[tokio::test]
@@ -344,7 +377,7 @@ mod tests {
         let mut model = model(engine, per_row());
         let expired = Deadline::after(Duration::ZERO);
         for warm_run in [None, Some(Duration::ZERO)] {
-            model.warm_run = warm_run.map(|took| WarmRun { n_rows: 1, took });
+            model.how.estimate.warm_run = warm_run.map(|took| WarmRun { n_rows: 1, took });
             let error = model.infer(rows(1), expired).await.unwrap_err();
             assert!(matches!(error, Error::DeadlineExceeded), "{error}");
             assert!(threads.try_recv().is_err());

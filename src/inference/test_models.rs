@@ -19,7 +19,8 @@ pub(crate) fn runtime() -> Runtime {
 
 /// A model over engines of the test's own. It was never warmed up, so each run goes to a blocking thread.
 pub(crate) fn served(graph: Graph, engines: Vec<Box<dyn Engine>>) -> ServedModel {
-    ServedModel::new(graph, engines, Config::default().max_waiting)
+    let config = Config::default();
+    ServedModel::new(graph, engines, config.limits(), config.cores())
 }
 
 /// A directory below `tests/fixtures/mlflow`.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::Failure;
+use crate::inference::Queueing;
 use crate::types::names::ModelVersion;
 use crate::types::signature::{Graph, Signature};
 
@@ -13,6 +14,11 @@ pub trait Binder: Send + Sync + 'static {
 
     /// Errors keep the version from going live; its code and hint are shown as the reason.
     fn bind(&self, candidate: &Candidate<'_>) -> Result<Self::Plan, BindError>;
+
+    /// How calls on the version wait for its engines, and what counts them.
+    fn queueing(&self, _name: &str, _version: ModelVersion) -> Queueing {
+        Queueing::default()
+    }
 }
 
 /// A version that may go live.

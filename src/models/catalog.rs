@@ -11,7 +11,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::config::Ready;
 use super::error::{Error, LoadError};
-use super::traffic::{Rules, Traffic};
+use super::traffic::{self, Rules, Traffic};
 use crate::inference::ServedModel;
 use crate::types::names::{ModelRef, ModelVersion, VersionSelector};
 use crate::types::signature::Signature;
@@ -241,8 +241,12 @@ impl<P> ModelCatalog<P> {
         for (name, model) in &mut snapshot.models {
             // One that is shared already was published before, with the same versions.
             if let Some(model) = Arc::get_mut(model) {
-                self.traffic
-                    .apply(model, before.models.get(name).map(|model| &**model));
+                self.traffic.apply(model);
+            }
+            // Until every version was tried, an alias without one is not out of order.
+            if snapshot.tried {
+                let before = before.models.get(name).filter(|_| before.tried);
+                traffic::tell(model, before.map(|before| &**before));
             }
         }
         self.snapshot.store(Arc::new(snapshot));

@@ -23,6 +23,8 @@ pub struct Choice {
     pub version: Option<ModelVersion>,
     /// In place of `serving.alias`.
     pub alias: Option<String>,
+    /// Aliases that are followed whatever `serving.aliases` says, for the model's traffic needs them.
+    pub followed: Vec<String>,
 }
 
 impl Policy {
@@ -68,7 +70,10 @@ impl Policy {
 
     /// Whether what the alias points to is loaded.
     pub(super) fn follows(&self, name: &str, alias: &str) -> bool {
-        self.config.aliases.has(alias) || alias == self.alias(name)
+        let choice = self.models.get(name);
+        self.config.aliases.has(alias)
+            || alias == self.alias(name)
+            || choice.is_some_and(|choice| choice.followed.iter().any(|own| own == alias))
     }
 
     /// Every version that is loaded: of the plain name, of the aliases that are followed, and those asked for by number.

@@ -281,6 +281,52 @@ mod tests {
         }
     }
 
+    /// Why calls of a recorded model are not merged.
+    fn obstacle(place: &str) -> Option<String> {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let artifact = Artifact::read(&root.join(place)).unwrap();
+        let mut model = runtime()
+            .load_model(&artifact.onnx_file, &SessionOptions::default())
+            .unwrap();
+        let example = artifact.input_example.as_ref();
+        let chosen = choose(model.graph(), &artifact.signature, example);
+        let (WarmUp::Example(inputs) | WarmUp::MadeUp(inputs)) = chosen else {
+            panic!("{place}");
+        };
+        model.warm_up(&inputs).unwrap();
+        model.not_merged()
+    }
+
+    #[test]
+    fn models_without_matrix_products_give_the_same_bits_in_a_merged_run_as_alone() {
+        for place in [
+            "models/driver_ranking/1",
+            "models/trip_eta/1",
+            "tests/fixtures/mlflow/models/mixed_cols",
+            "tests/fixtures/mlflow/models/multi_tensor",
+            "tests/fixtures/mlflow/models/strings_col",
+        ] {
+            assert_eq!(obstacle(place), None, "{place}");
+        }
+    }
+
+    #[test]
+    fn models_with_matrix_products_are_at_most_rounded_otherwise_in_a_merged_run() {
+        for place in [
+            "models/trip_acceptance/1",
+            "tests/fixtures/mlflow/models/clf_on_col",
+            "tests/fixtures/mlflow/models/clf_off_tensor",
+            "tests/fixtures/mlflow/models/clf_strlabel_on_col",
+            "tests/fixtures/mlflow/models/linreg_col",
+            "tests/fixtures/mlflow/models/rank3",
+        ] {
+            // It depends on the processor's kernels.
+            if let Some(reason) = obstacle(place) {
+                assert!(reason.contains("rounded otherwise"), "{place}: {reason}");
+            }
+        }
+    }
+
     #[test]
     fn a_frame_becomes_a_matrix_in_the_order_of_the_signature() {
         use crate::types::signature::{ColumnSpec, ColumnType};

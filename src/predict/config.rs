@@ -6,6 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::inference::batcher;
 use crate::models::traffic;
 use crate::types::cell::Cell;
 use crate::types::names::ModelVersion;
@@ -37,6 +38,8 @@ pub struct Config {
     pub defaults: BTreeMap<String, Cell>,
     /// Which versions share the calls for the model's plain name, and which run beside them unseen.
     pub traffic: traffic::Config,
+    /// How calls that wait for an engine become one run.
+    pub batching: batcher::Config,
 }
 
 /// What to do with a feature that is not in the store, or null in it.

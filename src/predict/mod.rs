@@ -153,21 +153,10 @@ impl Predictor {
         };
         let assembled = Instant::now();
         let by_row = matches!(request.inputs, RequestInputs::Columns(_));
+        let (served, urgency) = (&model.version.model, request.urgency());
         let inference = match by_row {
-            true => {
-                model
-                    .version
-                    .model
-                    .infer(ready.inputs, request.deadline)
-                    .await?
-            }
-            false => {
-                model
-                    .version
-                    .model
-                    .infer_any(ready.inputs, request.deadline)
-                    .await?
-            }
+            true => served.infer(ready.inputs, urgency).await?,
+            false => served.infer_any(ready.inputs, urgency).await?,
         };
         let outputs = match by_row {
             true => name_outputs(plan, inference.outputs, ready.n_rows)?,

@@ -48,6 +48,31 @@ const PREDICT_ROWS: Metric = metric(
     &["model", "version"],
     "Rows that were predicted.",
 );
+const INFERENCE_BATCH_ROWS: Metric = metric(
+    "terrarium_inference_batch_rows",
+    &["model", "version"],
+    "Rows of each run of an engine.",
+);
+const INFERENCE_IN_FLIGHT: Metric = metric(
+    "terrarium_inference_in_flight",
+    &["model", "version"],
+    "Calls that run or wait to run now.",
+);
+const INFERENCE_WAITING: Metric = metric(
+    "terrarium_inference_waiting",
+    &["model", "version"],
+    "Calls that wait for an engine now, or for their part of a merged run.",
+);
+const INFERENCE_NOT_RUN: Metric = metric(
+    "terrarium_inference_not_run_total",
+    &["model", "version", "reason"],
+    "Calls that never reached an engine: `refused` by a full queue, `expired` while they waited, or `abandoned` by their callers.",
+);
+const INFERENCE_REPEATED: Metric = metric(
+    "terrarium_inference_merged_failures_total",
+    &["model", "version"],
+    "Merged runs that failed and were repeated call by call.",
+);
 const SHADOW_RUNS: Metric = metric(
     "terrarium_shadow_runs_total",
     &["model", "version", "code"],
@@ -161,6 +186,11 @@ const STEP_BUCKETS: [f64; 20] = [
     0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
+/// Upper bounds of rows.
+const ROW_BUCKETS: [f64; 14] = [
+    1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0, 16_384.0, 65_536.0,
+];
+
 /// All metrics of one process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -169,6 +199,7 @@ pub struct Metrics {
     predict_step: HistogramVec,
     predict_rows: IntCounterVec,
     shadow_runs: IntCounterVec,
+    queues: QueuesMetrics,
     audit: AuditMetrics,
     http_requests: IntCounterVec,
     http_in_flight: IntGauge,
@@ -205,6 +236,7 @@ impl Metrics {
             ),
             predict_rows: counters(&registry, &PREDICT_ROWS),
             shadow_runs: counters(&registry, &SHADOW_RUNS),
+            queues: QueuesMetrics::new(&registry),
             audit: AuditMetrics {
                 events: counter(&registry, &AUDIT_EVENTS),
                 failures: counter(&registry, &AUDIT_FAILURES),
@@ -249,6 +281,11 @@ impl Metrics {
             total: step("total"),
             statistics,
         }
+    }
+
+    /// Handles of the queue of a version that goes live; keep them with it.
+    pub fn queue(&self, name: &str, version: ModelVersion) -> QueueMetrics {
+        self.queues.of(name, &version.to_string())
     }
 
     /// Counts a request that was not for a served model: what it named makes no label.
@@ -361,6 +398,88 @@ impl ModelMetrics {
     }
 }
 
+/// What waits and runs, of all models.
+#[derive(Debug)]
+struct QueuesMetrics {
+    batch_rows: HistogramVec,
+    in_flight: IntGaugeVec,
+    waiting: IntGaugeVec,
+    not_run: IntCounterVec,
+    repeated: IntCounterVec,
+}
+
+impl QueuesMetrics {
+    fn new(registry: &Registry) -> Self {
+        let batch_rows = HistogramOpts::new(INFERENCE_BATCH_ROWS.name, INFERENCE_BATCH_ROWS.help);
+        let batch_rows = batch_rows.buckets(ROW_BUCKETS.to_vec());
+        let gauges =
+            |metric: &Metric| in_registry(registry, IntGaugeVec::new(opts(metric), metric.labels));
+        Self {
+            batch_rows: in_registry(
+                registry,
+                HistogramVec::new(batch_rows, INFERENCE_BATCH_ROWS.labels),
+            ),
+            in_flight: gauges(&INFERENCE_IN_FLIGHT),
+            waiting: gauges(&INFERENCE_WAITING),
+            not_run: counters(registry, &INFERENCE_NOT_RUN),
+            repeated: counters(registry, &INFERENCE_REPEATED),
+        }
+    }
+
+    fn of(&self, name: &str, version: &str) -> QueueMetrics {
+        let labels = [name, version];
+        let not_run = |reason| self.not_run.with_label_values(&[name, version, reason]);
+        QueueMetrics {
+            batch_rows: self.batch_rows.with_label_values(&labels),
+            in_flight: self.in_flight.with_label_values(&labels),
+            waiting: self.waiting.with_label_values(&labels),
+            refused: not_run("refused"),
+            expired: not_run("expired"),
+            abandoned: not_run("abandoned"),
+            repeated: self.repeated.with_label_values(&labels),
+        }
+    }
+}
+
+/// Counts what waits for the engines of one model version and what they run. Clones count into the same place.
+#[derive(Debug, Clone)]
+pub struct QueueMetrics {
+    batch_rows: Histogram,
+    in_flight: IntGauge,
+    waiting: IntGauge,
+    pub refused: IntCounter,
+    pub expired: IntCounter,
+    pub abandoned: IntCounter,
+    /// Merged runs that failed and were repeated call by call.
+    pub repeated: IntCounter,
+}
+
+impl QueueMetrics {
+    /// A run of so many rows.
+    pub fn observe_rows(&self, n_rows: usize) {
+        self.batch_rows.observe(n_rows as f64);
+    }
+
+    /// Counts a call until the guard is dropped.
+    pub fn in_flight(&self) -> InFlight {
+        self.in_flight.inc();
+        InFlight(self.in_flight.clone())
+    }
+
+    /// Counts a call as waiting until the guard is dropped.
+    pub fn waiting(&self) -> InFlight {
+        self.waiting.inc();
+        InFlight(self.waiting.clone())
+    }
+}
+
+impl Default for QueueMetrics {
+    /// Of nobody's registry: for a command, which nobody scrapes.
+    fn default() -> Self {
+        QueuesMetrics::new(&Registry::new()).of("", "")
+    }
+}
+
 /// Counts audit events. Clones count into the same place.
 #[derive(Debug, Clone)]
 pub struct AuditMetrics {
@@ -463,7 +582,7 @@ impl Default for ModelsMetrics {
     }
 }
 
-/// One HTTP request being answered.
+/// One request being answered, or waiting.
 #[derive(Debug)]
 pub struct InFlight(IntGauge);
 

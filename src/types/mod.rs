@@ -16,4 +16,5 @@ pub mod secret;
 pub mod signature;
 pub mod tensor;
 pub mod timestamp;
+pub mod urgency;
 pub mod value;

@@ -7,6 +7,7 @@ use super::deadline::Deadline;
 use super::names::ModelRef;
 use super::scoring::Scoring;
 use super::tensor::NamedTensor;
+use super::urgency::{Priority, Urgency};
 
 /// Which door a request came through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -93,6 +94,13 @@ pub fn rows_of_tensors(tensors: &[NamedTensor]) -> usize {
 const LARGE: usize = 4_096;
 
 impl PredictRequest {
+    pub fn urgency(&self) -> Urgency {
+        Urgency {
+            deadline: self.deadline,
+            priority: self.context.priority,
+        }
+    }
+
     /// Whether working through all cells takes so long that other requests should not wait for it.
     pub fn is_large(&self) -> bool {
         self.inputs.n_values() > LARGE
@@ -108,6 +116,8 @@ pub struct RequestContext {
     pub trace_id: Option<String>,
     /// Who called, once authentication tells.
     pub principal: Option<String>,
+    /// Whom the call may overtake where calls wait.
+    pub priority: Priority,
 }
 
 impl RequestContext {

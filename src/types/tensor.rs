@@ -81,6 +81,21 @@ impl Tensor {
     }
 }
 
+macro_rules! tensor_of {
+    ($($variant:ident: $type:ty),*) => {
+        $(impl From<ArrayD<$type>> for Tensor {
+            fn from(array: ArrayD<$type>) -> Self {
+                Self::$variant(array)
+            }
+        })*
+    };
+}
+
+tensor_of!(Bool: bool, String: String);
+tensor_of!(Int8: i8, Int16: i16, Int32: i32, Int64: i64);
+tensor_of!(UInt8: u8, UInt16: u16, UInt32: u32, UInt64: u64);
+tensor_of!(Float16: f16, Float32: f32, Float64: f64);
+
 /// One element of a tensor, whatever its type.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Element<'a> {

@@ -73,6 +73,7 @@ fn backend_files_are_named_only_by_their_parent() {
     let backends = [
         ("features/online", "redis"),
         ("features/online", "sqlite"),
+        ("features/online", "postgres"),
         ("features/offline", "files"),
         ("features/offline", "postgres"),
         ("features/offline", "direct"),

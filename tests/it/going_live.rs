@@ -96,6 +96,35 @@ async fn deliver(server: &Server, id: &str, at: i64, secret: &str) -> Answer {
 }
 
 #[tokio::test]
+async fn shared_calls_follow_their_aliases() {
+    // The settings follow no alias but the serving one; the traffic follows its own.
+    let traffic = "models.driver_ranking.traffic={champion = 90, challenger = 10}";
+    let live = Live::start(&[traffic, "serving.aliases=[]"]).await;
+    // Whom the challenger has: docs/rollouts.md.
+    let row = r#"{"rows": [{"driver_id": 1004, "trip_km": 2}]}"#;
+    let of_1004 = async || {
+        let answer = live.server.predict("driver_ranking", row).await.json();
+        answer["model"]["version"].clone()
+    };
+    assert_eq!(of_1004().await, "1");
+    for (id, aliases, left_out, version) in [
+        ("id-1", "champion: 2\n", 1, "2"),
+        ("id-2", "champion: 2\nchallenger: 1\n", 0, "1"),
+    ] {
+        live.point(aliases);
+        assert_eq!(live.deliver(id).await.status, 200);
+        let is_so = |model: &Value| {
+            let now = model["traffic"]["left_out"].as_array();
+            now.is_some_and(|now| now.len() == left_out)
+        };
+        live.model_when(is_so).await;
+        assert_eq!(of_1004().await, version);
+        let answer = live.server.predict("driver_ranking", ROW).await.json();
+        assert_eq!(answer["model"]["version"], "2");
+    }
+}
+
+#[tokio::test]
 async fn a_delivery_makes_an_alias_that_moved_go_live_at_once() {
     let live = Live::start(&[]).await;
     assert_eq!(live.model().await["serving"]["version"], "2");

@@ -468,6 +468,36 @@ async fn entity_columns_feed_the_features_of_a_model() {
 }
 
 #[tokio::test]
+async fn an_object_is_ignored_in_a_column_of_no_use_and_a_value_nowhere() {
+    let registry = registry(&["linreg_col", "linreg_tensor", "strings_col"]);
+    let server = serve(&registry, &[]).await;
+    for (model, body, status) in [
+        (
+            "linreg_col",
+            r#"{"dataframe_records": [{"x0": 1, "x1": 2, "x2": 3, "x3": 4, "meta": {"a": [1]}}]}"#,
+            200,
+        ),
+        (
+            "linreg_col",
+            r#"{"dataframe_records": [{"x0": {}, "x1": 2, "x2": 3, "x3": 4}]}"#,
+            400,
+        ),
+        ("linreg_tensor", r#"{"inputs": [[{"a": 1}, 2, 3, 4]]}"#, 400),
+        (
+            "linreg_tensor",
+            r#"{"inputs": [[1, 2, 3, 4], {"a": 1}]}"#,
+            400,
+        ),
+        ("strings_col", r#"{"inputs": ["apple", {"a": 1}]}"#, 400),
+    ] {
+        let answer = server
+            .post(&format!("/models/{model}/invocations"), body)
+            .await;
+        assert_eq!(answer.status, status, "{body}: {:?}", answer.bytes);
+    }
+}
+
+#[tokio::test]
 async fn the_routes_are_in_the_openapi_document() {
     let registry = registry(&["linreg_col"]);
     let server = serve(&registry, &[]).await;

@@ -12,6 +12,7 @@ use terrarium::types::deadline::Deadline;
 use terrarium::types::prediction::Prediction;
 use terrarium::types::request::{PredictRequest, RequestContext, RequestInputs, Surface};
 use terrarium::types::tensor::{NamedTensor, Output, Tensor};
+use terrarium::types::urgency::Priority;
 
 use crate::support::{config, copy, demo, root};
 
@@ -62,6 +63,7 @@ impl Fixture {
                 request_id: Arc::from("r"),
                 trace_id: None,
                 principal: None,
+                priority: Priority::default(),
             },
         };
         self.app.api().predictor.predict(&request).await

@@ -19,6 +19,7 @@ use crate::types::prediction::Prediction;
 use crate::types::request::{
     PredictRequest, RequestContext, RequestInputs, Surface, rows_of_tensors,
 };
+use crate::types::urgency::Priority;
 
 /// Working through so many bytes takes about half a millisecond.
 const LARGE: usize = 64 * 1024;
@@ -120,6 +121,7 @@ fn context(call: &Call) -> RequestContext {
         request_id: RequestContext::request_id_of(call.header("x-request-id")),
         trace_id: trace,
         principal: None,
+        priority: Priority::default(),
     }
 }
 

@@ -29,7 +29,6 @@ use self::json::Body as Decoded;
 pub(super) use self::openapi::paths as openapi_paths;
 use super::{Api, Error, extract};
 use crate::shutdown::run_here;
-use crate::types::deadline::Deadline;
 use crate::types::names::{ModelRef, VersionSelector};
 use crate::types::request::{ColumnsError, PredictRequest, RequestContext, RequestInputs, Surface};
 use crate::types::scoring::{Payload, Scoring};
@@ -149,10 +148,11 @@ async fn answer(
     api: &Api,
     model: ModelRef,
     request: Request,
-    context: RequestContext,
+    mut context: RequestContext,
 ) -> Result<Vec<u8>, Refusal> {
-    let deadline = Deadline::after(api.config.request_timeout);
     let (parts, body) = request.into_parts();
+    let deadline = extract::deadline(&parts.headers, api.config.request_timeout)?;
+    context.priority = extract::priority(&parts.headers)?;
     let format = Format::of(&parts.headers)?;
     let limit = api.config.max_body.as_usize();
     let bytes = extract::body(&parts.headers, body, limit, deadline).await?;

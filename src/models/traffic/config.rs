@@ -45,6 +45,12 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The aliases that are named, those with a weight of zero too.
+    pub fn aliases(&self) -> impl Iterator<Item = &str> {
+        let aliases = self.weights.keys().chain(&self.shadow);
+        aliases.map(String::as_str)
+    }
+
     /// Whether nothing is asked for: the plain name stands for one version and nothing runs beside it.
     pub(super) fn is_empty(&self) -> bool {
         self.shadow.is_empty() && self.weights.is_empty()

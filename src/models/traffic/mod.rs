@@ -65,21 +65,26 @@ impl<P> Rules<P> {
         }
     }
 
-    /// Compiles the traffic of a model that is about to be published. `before` is the model as it was: what was left
-    /// out already is not told again.
-    pub(super) fn apply(&self, status: &mut ModelStatus<P>, before: Option<&ModelStatus<P>>) {
-        let Some(rule) = self.by_model.get(&*status.name) else {
-            return;
-        };
-        let traffic = Traffic::compile(status, rule, self.agree);
-        let told = before.and_then(|before| before.traffic.as_ref());
-        for left_out in &traffic.left_out {
-            if told.is_none_or(|told| !told.left_out.contains(left_out)) {
-                let code = left_out.code();
-                tracing::warn!(model = %status.name, code, "{left_out}; it takes no part");
-            }
+    /// Compiles the traffic of a model that is about to be published.
+    pub(super) fn apply(&self, status: &mut ModelStatus<P>) {
+        if let Some(rule) = self.by_model.get(&*status.name) {
+            let traffic = Traffic::compile(status, rule, self.agree);
+            status.traffic = Some(Arc::new(traffic));
         }
-        status.traffic = Some(Arc::new(traffic));
+    }
+}
+
+/// Tells the log which aliases take no part, unless that was so `before` as well.
+pub(super) fn tell<P>(status: &ModelStatus<P>, before: Option<&ModelStatus<P>>) {
+    let Some(traffic) = &status.traffic else {
+        return;
+    };
+    let told = before.and_then(|before| before.traffic.as_ref());
+    for left_out in &traffic.left_out {
+        if told.is_none_or(|told| !told.left_out.contains(left_out)) {
+            let code = left_out.code();
+            tracing::warn!(model = %status.name, code, "{left_out}; it takes no part");
+        }
     }
 }
 

@@ -239,7 +239,11 @@ fn bring_up<B: Binder>(
     let plan = binder.bind(&candidate).map_err(LoadError::Bind)?;
     let example = artifact.input_example.as_ref();
     let inputs = warm_up::choose(model.graph(), &artifact.signature, example);
+    let model = model.queued(binder.queueing(&name, version));
     let model = warm_up(model, &inputs)?;
+    if let Some(reason) = model.not_merged() {
+        tracing::info!(model = &*name, %version, "waiting calls are not merged: {reason}");
+    }
     Ok(ServedVersion {
         name,
         version,

@@ -504,6 +504,7 @@ async fn the_settings_decide_which_versions_are_wanted() {
             Choice {
                 version,
                 alias: alias.map(str::to_owned),
+                followed: Vec::new(),
             },
         )]),
         ..policy("aliases = []")
@@ -512,6 +513,11 @@ async fn the_settings_decide_which_versions_are_wanted() {
     assert_eq!(pinned, ("3".to_owned(), vec![2, 3]));
     let aliased = served(choice(None, Some("blue"))).await;
     assert_eq!(aliased, ("2@blue".to_owned(), vec![2]));
+    let mut shared = choice(None, None);
+    if let Some(choice) = shared.models.get_mut("a") {
+        choice.followed.push("blue".to_owned());
+    }
+    assert_eq!(served(shared).await.1, [1, 2]);
 }
 
 fn cached(cache: &TempDir) -> Settings {

@@ -24,9 +24,10 @@ use selection::Selected;
 use super::plan::{PlannedColumn, ServingPlan, Slot, Source};
 use super::scoring::Scorer;
 use crate::features::{FeatureStore, OnlinePlan};
+use crate::inference::Queueing;
 use crate::models::{BindError, Binder, Candidate};
 use crate::telemetry::metrics::Metrics;
-use crate::types::names::FeatureRef;
+use crate::types::names::{FeatureRef, ModelVersion};
 use crate::types::value::Value;
 
 /// Binds model versions to features as the configuration and their tags say.
@@ -57,6 +58,14 @@ impl Binder for PlanBinder {
         let config = self.models.get(candidate.name).cloned().unwrap_or_default();
         self.compile(candidate, &config)
             .map_err(|error| Box::new(error) as BindError)
+    }
+
+    fn queueing(&self, name: &str, version: ModelVersion) -> Queueing {
+        let config = self.models.get(name);
+        Queueing {
+            batching: config.map(|config| config.batching).unwrap_or_default(),
+            metrics: self.metrics.queue(name, version),
+        }
     }
 }
 

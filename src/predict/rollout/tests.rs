@@ -40,6 +40,7 @@ use crate::types::signature::{
 };
 use crate::types::tensor::{Output, Tensor};
 use crate::types::timestamp::Timestamp;
+use crate::types::urgency::Priority;
 use crate::types::value::Value;
 
 /// `y = factor * x`; before that it does what the test wants.
@@ -273,6 +274,7 @@ fn request(x: Vec<Cell>) -> PredictRequest {
             request_id: "r-1".into(),
             trace_id: None,
             principal: None,
+            priority: Priority::default(),
         },
     }
 }

@@ -268,6 +268,13 @@ fn from_text(column: &RequestColumn) -> RequestColumn {
     };
     let integer = |text: &str| Some(Cell::Int(number::python_integer(text)?.try_into().ok()?));
     let float = |text: &str| number::python_float(text).map(Cell::Float);
+    if cells.iter().all(|cell| *cell == Cell::Null) {
+        // A column of nothing is one of NaN.
+        return RequestColumn {
+            cells: Cells::List(vec![Cell::Float(f64::NAN); cells.len()]),
+            ..column.clone()
+        };
+    }
     let boolean = |text: &str| {
         let cell = Cell::Text(text.to_owned());
         number::boolean(&cell, Dialect::Csv).ok().map(Cell::Bool)
@@ -327,6 +334,7 @@ mod tests {
         for (json, wanted) in [
             (r#"["1", "2"]"#, Kind::Int),
             (r#"["1", null]"#, Kind::Float),
+            ("[null, null]", Kind::Float),
             (r#"["1", "2.5"]"#, Kind::Float),
             (r#"["True", "false"]"#, Kind::Bool),
             (r#"["1", "x"]"#, Kind::Text),

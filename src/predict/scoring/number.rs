@@ -65,12 +65,11 @@ pub(super) fn integer(value: &Cell, wanted: DType, dialect: Dialect) -> Result<i
         Cell::Int(value) => in_range(i128::from(*value), wanted, dialect),
         Cell::UInt(value) => in_range(i128::from(*value), wanted, dialect),
         Cell::Float(value) => truncated(*value, wanted, dialect),
+        Cell::Text(text) if dialect == Dialect::Csv => integer_of_csv(text, wanted),
         Cell::Text(text) => match python_integer(text) {
             // Read as a Python integer, which wraps nowhere.
             Some(value) => in_range(value, wanted, Dialect::Numpy),
-            None => Err(format!(
-                "invalid literal for int() with base 10: '{text}'"
-            )),
+            None => Err(format!("invalid literal for int() with base 10: '{text}'")),
         },
         Cell::List(_) => Err(SEQUENCE.to_owned()),
         Cell::Null | Cell::Bool(_) => Err(match dialect {
@@ -79,6 +78,20 @@ pub(super) fn integer(value: &Cell, wanted: DType, dialect: Dialect) -> Result<i
             Dialect::Csv => "Integer column has NA values",
         }
         .to_owned()),
+    }
+}
+
+/// Also one with a fraction of zero, which the reader takes for floating point first.
+fn integer_of_csv(text: &str, wanted: DType) -> Result<i128, String> {
+    if let Some(value) = python_integer(text) {
+        return in_range(value, wanted, Dialect::Csv);
+    }
+    match python_float(text) {
+        Some(value) if value.fract() == 0.0 => truncated(value, wanted, Dialect::Csv),
+        Some(_) => Err(format!(
+            "cannot safely convert passed user dtype of {wanted} for '{text}'"
+        )),
+        None => Err(format!("invalid literal for int() with base 10: '{text}'")),
     }
 }
 
@@ -91,7 +104,8 @@ fn in_range(value: i128, wanted: DType, dialect: Dialect) -> Result<i128, String
     }
     let is_wide = value > i128::from(i64::MAX);
     match dialect {
-        Dialect::Pandas { strict } if strict || !is_wide => Ok(wrapped(value, wanted)),
+        Dialect::Pandas { strict: true } => Ok(wrapped(value, wanted)),
+        Dialect::Pandas { .. } | Dialect::Csv if !is_wide => Ok(wrapped(value, wanted)),
         _ => Err(out_of_bounds(&value, wanted)),
     }
 }
@@ -165,9 +179,12 @@ pub(super) fn boolean(value: &Cell, dialect: Dialect) -> Result<bool, String> {
         Cell::Text(text) if dialect == Dialect::Csv => match text.as_str() {
             "True" | "TRUE" | "true" => Ok(true),
             "False" | "FALSE" | "false" => Ok(false),
-            _ => Err(format!(
-                "cannot safely convert passed user dtype of bool for '{text}'"
-            )),
+            _ => match python_integer(text) {
+                Some(value) => Ok(value != 0),
+                None => Err(format!(
+                    "cannot safely convert passed user dtype of bool for '{text}'"
+                )),
+            },
         },
         Cell::Null if dialect == Dialect::Csv => Err("Bool column has NA values".to_owned()),
         Cell::Null => Ok(false),
@@ -321,7 +338,23 @@ mod tests {
             assert_eq!(boolean(&value, PANDAS), Ok(truth), "{value:?}");
         }
         assert_eq!(boolean(&text_cell("false"), Dialect::Csv), Ok(false));
+        assert_eq!(boolean(&text_cell("1"), Dialect::Csv), Ok(true));
         assert!(boolean(&text_cell("yes"), Dialect::Csv).is_err());
+    }
+
+    #[test]
+    fn csv_has_integers_with_a_fraction_of_zero() {
+        for (text, wanted, value) in [
+            ("30", DType::Int64, Ok(30)),
+            ("30.0", DType::Int64, Ok(30)),
+            ("3000000000", DType::Int32, Ok(-1_294_967_296)),
+            ("30.5", DType::Int64, Err(())),
+            ("x", DType::Int64, Err(())),
+            ("99999999999999999999", DType::Int64, Err(())),
+        ] {
+            let actual = integer(&text_cell(text), wanted, Dialect::Csv);
+            assert_eq!(actual.map_err(drop), value, "{text}");
+        }
     }
 
     #[test]

@@ -153,7 +153,7 @@ impl TensorSignature {
         let schema = |reason: String| Error::Schema { reason };
         let input = self.only()?;
         if frame.n_rows == 0 || frame.columns.is_empty() {
-            return Err(schema("Input DataFrame is empty.".to_owned()));
+            return Err(no_rows());
         }
         if let [column] = &frame.columns[..] {
             return input.of_column(&column.name, &column.cells, frame.n_rows, how);
@@ -238,6 +238,13 @@ impl TensorSignature {
     }
 }
 
+/// MLflow stumbles over the first row of such a frame.
+fn no_rows() -> Error {
+    Error::Value {
+        reason: "The data frame has no rows.".to_owned(),
+    }
+}
+
 fn not_an_array(class: &str) -> Error {
     Error::Schema {
         reason: format!(
@@ -287,7 +294,7 @@ impl Input {
             )));
         }
         if n_rows == 0 {
-            return Err(schema("0".to_owned()));
+            return Err(no_rows());
         }
         let shape: Vec<usize> = std::iter::once(n_rows)
             .chain(inner.iter().copied())

@@ -303,7 +303,7 @@ fn an_unnamed_tensor_signature_takes_one_array() {
         ),
         (
             frame(&[("a", "[]"), ("b", "[]")], true),
-            Err("Input DataFrame is empty."),
+            Err("The data frame has no rows."),
         ),
     ];
     check(&plan, cases, Layout::Arrays);

@@ -1,6 +1,7 @@
 //! When a call is made again, and after which pause.
 //!
-//! 408, 429, 500, 502, 503, 504 and a connection that failed are tried again, as MLflow's client does. What changes something
+//! 408, 429, 500, 502, 503, 504 and a connection that failed are tried again, as MLflow's client does; silence is not, since
+//! whoever polls asks again anyway, and should not wait for long. What changes something
 //! and may have been done (POST and PATCH after anything but 429, 503 and a refused connection) is not: a version must not be
 //! registered twice. The pause doubles, with a random part; `Retry-After` makes it longer, up to a limit.
 //! A refusal of the credentials is tried again only if the credentials file holds others by now.
@@ -86,7 +87,7 @@ pub(super) async fn send(
             Ok(response) => {
                 return Err(failure::of_answer(rest.origin(), call.path, response).await);
             }
-            Err(error) if may_repeat && (is_harmless(&call.method) || error.is_connect()) => {
+            Err(error) if may_repeat && may_do_better(&call.method, &error) => {
                 tracing::debug!(
                     call = call.path,
                     "the model registry was not reached; asking again"
@@ -109,6 +110,11 @@ fn refused(rest: &Rest, credentials: &Credentials) -> Error {
 fn repeats(method: &Method, status: StatusCode) -> bool {
     // These two say that the call was turned away.
     is_passing(status) && (is_harmless(method) || matches!(status.as_u16(), 429 | 503))
+}
+
+/// A broken connection may be mended at once; for a silent server the next look at the registry is soon enough.
+fn may_do_better(method: &Method, error: &reqwest::Error) -> bool {
+    !error.is_timeout() && (is_harmless(method) || error.is_connect())
 }
 
 /// Whether a call that was carried out can be carried out again.

@@ -265,10 +265,10 @@ async fn a_server_that_is_silent_or_gone_is_told_apart() {
     };
     let rest = Rest::connect(&server.uri, access(&[]), impatient).unwrap();
     server.fault("", Fault::Hang);
-    server.fault("", Fault::Hang);
     let error = search(&rest).await.unwrap_err();
     assert_eq!(error.code(), "model_registry_timeout");
     assert!(error.to_string().contains("within 50ms"), "{error}");
+    assert_eq!(server.asked().len(), 1, "the next look is soon enough");
     server.stop().await;
     let secret = server.uri.replace("http://", "http://u:hush@");
     let error = search(&client(&secret, &[])).await.unwrap_err();
