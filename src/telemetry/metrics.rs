@@ -14,7 +14,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use super::statistics::Statistics;
+use super::statistics::{Reading, Statistics};
 use crate::types::names::ModelVersion;
 use crate::types::prediction::Timings;
 use crate::types::timestamp::Timestamp;
@@ -271,7 +271,6 @@ impl Metrics {
             rows: self
                 .predict_rows
                 .with_label_values(&[name, version.as_str()]),
-            version,
             requests: self.predict_requests.clone(),
             shadow_runs: self.shadow_runs.clone(),
             features: step("features"),
@@ -279,6 +278,8 @@ impl Metrics {
             queue: step("queue"),
             engine: step("engine"),
             total: step("total"),
+            runs: self.queues.of(name, &version).batch_rows,
+            version,
             statistics,
         }
     }
@@ -360,13 +361,18 @@ pub struct ModelMetrics {
     queue: Histogram,
     engine: Histogram,
     total: Histogram,
+    /// One observation for each run of an engine.
+    runs: Histogram,
     statistics: Arc<Statistics>,
 }
 
 impl ModelMetrics {
     /// The same counts as numbers.
-    pub fn statistics(&self) -> &Statistics {
-        &self.statistics
+    pub fn read(&self) -> Reading {
+        Reading {
+            runs: self.runs.get_sample_count(),
+            ..self.statistics.read()
+        }
     }
 
     /// Counts a request by what came of it: `CODE_OK` or the code of the error.

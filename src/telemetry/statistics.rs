@@ -27,6 +27,8 @@ pub struct Reading {
     pub answered: u64,
     pub failed: u64,
     pub rows: u64,
+    /// Of the engines; several calls may be one run.
+    pub runs: u64,
     /// When the last call was answered, in milliseconds since the Unix epoch; zero before the first.
     pub last_ms: u64,
     pub queue_ns: u64,
@@ -55,7 +57,8 @@ impl Statistics {
         self.failed.fetch_add(1, Relaxed);
     }
 
-    pub fn read(&self) -> Reading {
+    /// All but the runs, which are counted where they are made.
+    pub(super) fn read(&self) -> Reading {
         let [queue_ns, input_ns, engine_ns, total_ns] = [
             &self.queue_ns,
             &self.input_ns,
@@ -67,6 +70,7 @@ impl Statistics {
             answered: self.answered.load(Relaxed),
             failed: self.failed.load(Relaxed),
             rows: self.rows.load(Relaxed),
+            runs: 0,
             last_ms: self.last_ms.load(Relaxed),
             queue_ns,
             input_ns,

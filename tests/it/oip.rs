@@ -596,6 +596,7 @@ async fn statistics_count_rows_and_calls_since_the_start() {
     let stats = fixture.server.get("/v2/models/rank3/stats").await.json();
     let stats = &stats["model_stats"][0];
     assert_eq!(stats["inference_count"], 4);
+    assert_eq!(stats["execution_count"], 2);
     assert_eq!(stats["inference_stats"]["success"]["count"], 2);
     assert_eq!(stats["inference_stats"]["fail"]["count"], 1);
     assert!(

@@ -155,7 +155,7 @@ pub(super) async fn statistics(
 }
 
 fn statistics_of(version: &ServedVersion<ServingPlan>) -> ModelStatistics {
-    let reading = version.plan.metrics().statistics().read();
+    let reading = version.plan.metrics().read();
     let duration = |count, ns| Some(StatisticDuration { count, ns });
     let step = |ns| duration(reading.answered, ns);
     ModelStatistics {
@@ -163,7 +163,7 @@ fn statistics_of(version: &ServedVersion<ServingPlan>) -> ModelStatistics {
         version: version.version.to_string(),
         last_inference: reading.last_ms,
         inference_count: reading.rows,
-        execution_count: reading.answered,
+        execution_count: reading.runs,
         inference_stats: Some(InferStatistics {
             success: step(reading.total_ns),
             fail: duration(reading.failed, 0),

@@ -60,7 +60,10 @@ pub(super) async fn infer(
         inputs: RequestInputs::Tensors(tensors),
         params: params(&parameters),
         deadline: timeout.map_or(deadline, |timeout| deadline.at_most(timeout)),
-        context: context(&call),
+        context: RequestContext {
+            priority: priority(&parameters).map_err(wrong)?,
+            ..context(&call)
+        },
     };
     let prediction = call.api.predictor.predict(&request).await;
     let prediction = prediction.map_err(|error| status::of(&error))?;
@@ -94,6 +97,14 @@ fn timeout(parameters: &HashMap<String, InferParameter>) -> Result<Option<Durati
         Some(0) => Ok(None),
         Some(micros) => Ok(Some(Duration::from_micros(micros))),
         None => Err(Error::malformed("`timeout` is no number of microseconds")),
+    }
+}
+
+fn priority(parameters: &HashMap<String, InferParameter>) -> Result<Priority, Error> {
+    match parameters.get("priority").map(InferParameter::as_u64) {
+        None => Ok(Priority::default()),
+        Some(Some(number)) => Ok(oip::priority(number)),
+        Some(None) => Err(Error::malformed("`priority` is no number from 0")),
     }
 }
 

@@ -144,7 +144,7 @@ pub(super) async fn all_statistics(State(api): State<Arc<Api>>) -> Response<Body
 }
 
 fn statistics_of(version: &ServedVersion<ServingPlan>) -> Value {
-    let reading = version.plan.metrics().statistics().read();
+    let reading = version.plan.metrics().read();
     let duration = |count: u64, ns: u64| object!({ "count": count, "ns": ns });
     let step = |ns| duration(reading.answered, ns);
     object!({
@@ -152,7 +152,7 @@ fn statistics_of(version: &ServedVersion<ServingPlan>) -> Value {
         "version": version.version.to_string(),
         "last_inference": reading.last_ms,
         "inference_count": reading.rows,
-        "execution_count": reading.answered,
+        "execution_count": reading.runs,
         "inference_stats": {
             "success": step(reading.total_ns),
             "fail": duration(reading.failed, 0),

@@ -139,9 +139,10 @@ async fn answer(
     named: &Named,
     parts: &Parts,
     body: Body,
-    context: RequestContext,
+    mut context: RequestContext,
 ) -> Result<Response<Body>, Refusal> {
-    let deadline = Deadline::after(api.config.request_timeout);
+    let deadline = extract::deadline(&parts.headers, api.config.request_timeout)?;
+    context.priority = extract::priority(&parts.headers)?;
     let model = named.reference()?;
     let bytes = read(api, &parts.headers, body, deadline).await?;
     let header_length = header_length(&parts.headers);
@@ -154,6 +155,7 @@ async fn answer(
         Ok(request::decode(&bytes, header_length)?)
     })?;
     decoded.check_rows(api.config.max_rows.get())?;
+    context.priority = decoded.priority.unwrap_or(context.priority);
     let deadline = match decoded.timeout {
         Some(timeout) => deadline.at_most(timeout),
         None => deadline,

@@ -17,6 +17,7 @@ use crate::types::dtype::DType;
 use crate::types::oip::{self, Error, Shape};
 use crate::types::request::rows_of_tensors;
 use crate::types::tensor::NamedTensor;
+use crate::types::urgency::Priority;
 
 /// An infer request as far as it can be told without the model.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct InferRequest {
     /// Outputs are answered as bytes unless they say otherwise.
     pub binary_output: bool,
     pub timeout: Option<Duration>,
+    /// Where the request says one.
+    pub priority: Option<Priority>,
     /// The parameters as they came, for the audit record.
     pub params: Option<Arc<RawValue>>,
 }
@@ -128,6 +131,7 @@ pub fn decode(body: &[u8], header_length: Option<&str>) -> Result<InferRequest, 
             .collect::<Result<_, _>>()?,
         binary_output: flag(&parameters, "binary_data_output", "the request")?.unwrap_or(false),
         timeout: timeout(&parameters)?,
+        priority: priority(&parameters)?,
         params: document
             .parameters
             .filter(|_| !parameters.is_empty())
@@ -160,6 +164,7 @@ pub(super) fn decode_raw(body: &[u8], interface: &Interface) -> Result<InferRequ
         outputs: Vec::new(),
         binary_output: true,
         timeout: None,
+        priority: None,
         params: None,
     })
 }
@@ -299,6 +304,14 @@ fn timeout(parameters: &Parameters) -> Result<Option<Duration>, Error> {
     }
 }
 
+fn priority(parameters: &Parameters) -> Result<Option<Priority>, Error> {
+    match parameters.get("priority").map(Value::as_u64) {
+        None => Ok(None),
+        Some(Some(number)) => Ok(Some(oip::priority(number))),
+        Some(None) => Err(Error::malformed("`priority` is no number from 0")),
+    }
+}
+
 impl InferRequest {
     pub(super) fn check_rows(&self, limit: usize) -> Result<(), Error> {
         match rows_of_tensors(&self.tensors) {
@@ -325,7 +338,7 @@ mod tests {
             {"data":[[1],[2]],"name":"b","shape":[2,1],"datatype":"INT64"},
             {"name":"c","shape":[1],"datatype":"BYTES","parameters":{"binary_data_size":6}}],
             "outputs":[{"name":"y","parameters":{"binary_data":false}}],
-            "parameters":{"binary_data_output":true,"timeout":5000,"mine":"x"},"model_name":"m"}"#;
+            "parameters":{"binary_data_output":true,"timeout":5000,"priority":1,"mine":"x"},"model_name":"m"}"#;
         let mut body = json.as_bytes().to_vec();
         body.extend_from_slice(&[0, 0, 128, 63, 0, 0, 0, 64]);
         body.extend_from_slice(b"\x02\0\0\0ab");
@@ -334,6 +347,7 @@ mod tests {
         assert_eq!(names, ["a", "b", "c"]);
         assert_eq!(request.id.as_deref(), Some("7"));
         assert_eq!(request.timeout, Some(Duration::from_millis(5)));
+        assert_eq!(request.priority, Some(Priority::High));
         assert!(request.binary_output && request.params.is_some());
         assert_eq!(request.outputs[0].binary, Some(false));
     }

@@ -20,6 +20,7 @@ pub use shape::Shape;
 
 use super::dtype::DType;
 use super::names::{ModelRef, ModelVersion, VersionSelector};
+use super::urgency::Priority;
 
 /// The element type that a request names. `BF16` is refused by its name: ONNX models that take it do not load.
 pub fn dtype(tensor: &str, name: &str) -> Result<DType, Error> {
@@ -47,6 +48,15 @@ pub fn model_ref(name: &str, version: &str) -> Result<ModelRef, Error> {
         Err(_) => VersionSelector::Alias(version.to_owned()),
     };
     Ok(reference)
+}
+
+/// The protocol's priorities: 0 is the default, 1 the highest, and what is larger is lower.
+pub fn priority(number: u64) -> Priority {
+    match number {
+        1 => Priority::High,
+        0 | 2 => Priority::Normal,
+        _ => Priority::Low,
+    }
 }
 
 #[cfg(test)]
