@@ -7,7 +7,7 @@
 //! Busy polling: for a moment after an event the thread looks for the next one instead of going to sleep, because a core that
 //! halts takes longer to wake than most requests take. Between two looks it lets other threads have the core. While many
 //! connections have something to say in each turn it does not: then their waits overlap anyway.
-//! Stop: a worker ends once the `Workers` are dropped and its last connection has ended.
+//! Stop: `Workers::finish` waits for the last connection; the threads end when the `Workers` are dropped.
 
 use std::cell::Cell;
 use std::future::poll_fn;

@@ -124,25 +124,12 @@ impl ServedModel {
         self.how.estimate.warm_run
     }
 
-    /// Runs the model on inputs in graph order.
+    /// Runs the model on inputs in graph order. How many rows the outputs have is not checked here.
     ///
     /// Errors: `Overloaded` and `OverloadedRows` before any run; `DeadlineExceeded` before a run, and during one that is
-    /// not on this thread; `Rejected` for inputs that do not fit the graph; `Shape` when an output that should have a row
-    /// per input row has not.
+    /// not on this thread; `Rejected` for inputs that do not fit the graph.
     /// Cancel safety: a call abandoned while it waits is never run; a run in progress ends and is dropped.
     pub async fn infer(
-        &self,
-        inputs: Vec<Tensor>,
-        urgency: impl Into<Urgency>,
-    ) -> Result<Inference, Error> {
-        let n_rows = self.n_rows(&inputs);
-        let inference = self.infer_any(inputs, urgency).await?;
-        self.check_rows(&inference.outputs, n_rows)?;
-        Ok(inference)
-    }
-
-    /// The same for a call that does not ask for a row per input row: never `Shape`.
-    pub async fn infer_any(
         &self,
         inputs: Vec<Tensor>,
         urgency: impl Into<Urgency>,
@@ -448,7 +435,7 @@ mod tests {
         ] {
             let (mut engine, _threads) = echo();
             engine.outputs = Some(vec![output]);
-            let outcome = model(engine, kind).infer(rows(2), soon()).await;
+            let outcome = model(engine, kind).warm_up(&rows(2));
             match (outcome, actual) {
                 (Ok(_), None) => {}
                 (

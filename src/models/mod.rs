@@ -7,6 +7,7 @@
 
 pub mod artifact;
 mod bind;
+mod bring_up;
 mod catalog;
 mod config;
 mod error;

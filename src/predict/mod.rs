@@ -152,15 +152,13 @@ impl Predictor {
             Values::Tensors { tensors, n_rows } => ReadyInputs::without_features(tensors, n_rows),
         };
         let assembled = Instant::now();
-        let by_row = matches!(request.inputs, RequestInputs::Columns(_));
-        let (served, urgency) = (&model.version.model, request.urgency());
-        let inference = match by_row {
-            true => served.infer(ready.inputs, urgency).await?,
-            false => served.infer_any(ready.inputs, urgency).await?,
-        };
-        let outputs = match by_row {
-            true => name_outputs(plan, inference.outputs, ready.n_rows)?,
-            false => graph_outputs(plan, inference.outputs),
+        let served = &model.version.model;
+        let inference = served.infer(ready.inputs, request.urgency()).await?;
+        let outputs = match &request.inputs {
+            RequestInputs::Columns(_) => name_outputs(plan, inference.outputs, ready.n_rows)?,
+            RequestInputs::Tensors(_) | RequestInputs::Scoring(_) => {
+                graph_outputs(plan, inference.outputs)
+            }
         };
         let timings = Timings {
             features: ready.read - start,

@@ -3,13 +3,17 @@
 //! Not here: the statements that find them.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
+use async_trait::async_trait;
+
 use super::raw::{RawRows, RowTime, hex};
-use super::{Error, KeyGroup, StoredRows, StoredValue};
+use super::{Error, KeyGroup, Lookup, StoredRows, StoredValue};
 use crate::features::codec;
 use crate::features::key::EntityKeys;
 use crate::features::python;
+use crate::types::deadline::Deadline;
 use crate::types::timestamp::Timestamp;
 use crate::types::value::Value;
 
@@ -50,6 +54,50 @@ pub(super) struct Found<'a> {
 
 /// What is done with each found feature.
 pub(super) type Take<'a> = dyn FnMut(&Found<'_>) -> Result<(), Error> + Send + 'a;
+
+/// A read of such tables. It is a `Lookup` by that alone.
+#[async_trait]
+pub(super) trait Fetch: Send + Sync + fmt::Debug {
+    fn tables(&self) -> &Tables;
+
+    /// Hands on every feature of these keys that is found.
+    async fn fetch(
+        &self,
+        keys: &[EntityKeys],
+        deadline: Deadline,
+        take: &mut Take<'_>,
+    ) -> Result<(), Error>;
+}
+
+#[async_trait]
+impl<F: Fetch> Lookup for F {
+    async fn read(
+        &self,
+        keys: &[EntityKeys],
+        deadline: Deadline,
+    ) -> Result<Vec<StoredRows>, Error> {
+        let mut answer = self.tables().nothing(keys);
+        self.fetch(keys, deadline, &mut |found| {
+            self.tables().put(found, &mut answer)
+        })
+        .await?;
+        Ok(answer)
+    }
+
+    async fn read_raw(
+        &self,
+        keys: &[EntityKeys],
+        deadline: Deadline,
+    ) -> Result<Vec<RawRows>, Error> {
+        let mut answer = self.tables().nothing_raw(keys);
+        self.fetch(keys, deadline, &mut |found| {
+            self.tables().put_raw(found, &mut answer);
+            Ok(())
+        })
+        .await?;
+        Ok(answer)
+    }
+}
 
 impl Tables {
     pub(super) fn new(store: Arc<str>, groups: &[KeyGroup]) -> Self {

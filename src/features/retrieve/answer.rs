@@ -240,11 +240,6 @@ impl Answer {
         firsts.map(|(_, view)| (view.name.as_str(), view.version))
     }
 
-    /// Whether every stored value is `PRESENT`, unless its bytes are no value.
-    pub fn is_always_present(&self) -> bool {
-        matches!(self.rule, Rule::AlwaysPresent)
-    }
-
     pub(super) async fn compute(
         &mut self,
         on_demand: &[OnDemand],

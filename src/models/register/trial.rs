@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use super::Package;
 use super::source::Opened;
-use crate::models::warm_up::{self, WarmUp};
-use crate::models::{Binder, Candidate, LoadError, ServedVersion};
+use crate::models::bring_up::{self, bring_up};
+use crate::models::{Binder, LoadError, ServedVersion};
 use crate::types::names::ModelVersion;
-use crate::types::timestamp::Timestamp;
 
 /// What a version that is not registered yet is shown as.
 const NOT_YET: ModelVersion = ModelVersion(0);
@@ -24,43 +23,13 @@ impl Opened {
         tags: &BTreeMap<String, String>,
         binder: &B,
     ) -> Result<(Package, ServedVersion<B::Plan>), LoadError> {
-        let Self {
-            package,
-            artifact,
-            mut model,
-        } = self;
-        let candidate = Candidate {
-            name,
-            version: NOT_YET,
-            tags,
-            signature: &artifact.signature,
-            graph: model.graph(),
-        };
-        let plan = binder.bind(&candidate).map_err(LoadError::Bind)?;
-        let example = artifact.input_example.as_ref();
-        match warm_up::choose(model.graph(), &artifact.signature, example) {
-            WarmUp::Example(inputs) => model.warm_up(&inputs).map_err(LoadError::InputExample)?,
-            WarmUp::MadeUp(inputs) => {
-                if let Err(error) = model.warm_up(&inputs) {
-                    tracing::debug!(%error, "the model does not run on made-up values");
-                }
-            }
-            WarmUp::Nothing => {}
-        }
-        let version = ServedVersion {
+        let opened = bring_up::Opened {
             name: Arc::from(name),
             version: NOT_YET,
             tags: tags.clone(),
-            signature: artifact.signature,
-            plan,
-            model,
-            directory: artifact.directory,
-            n_bytes: artifact.n_bytes,
-            mlflow_version: artifact.mlflow_version,
-            model_uuid: artifact.model_uuid,
-            utc_time_created: artifact.utc_time_created,
-            loaded_at: Timestamp::now(),
+            artifact: self.artifact,
+            model: self.model,
         };
-        Ok((package, version))
+        Ok((self.package, bring_up(opened, binder)?))
     }
 }

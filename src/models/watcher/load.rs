@@ -4,24 +4,23 @@
 //! Not here: which step decides what (`artifact`, `inference`, the binder), when it is done and what comes of it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::files::Files;
 use super::wish::Wish;
 use super::{Settings, Watcher};
-use crate::inference::{self, Runtime, ServedModel};
+use crate::inference::{self, Runtime};
 use crate::models::artifact::Artifact;
 use crate::models::bind::{BindError, Binder, Candidate};
+use crate::models::bring_up::{Opened, bring_up};
 use crate::models::catalog::{ModelCatalog, ServedVersion};
 use crate::models::error::{Error, LoadError};
 use crate::models::policy::Policy;
 use crate::models::registry::ModelRegistry;
 use crate::models::traffic::Rules;
-use crate::models::warm_up::{self, WarmUp};
 use crate::shutdown::run_blocking;
 use crate::types::names::{ModelRef, ModelVersion, VersionSelector};
-use crate::types::timestamp::Timestamp;
 
 /// Tags by name.
 pub(super) type Tags = BTreeMap<String, String>;
@@ -143,7 +142,7 @@ impl<B: Binder> Loader<B> {
         let (runtime, binder) = (self.runtime.clone(), Arc::clone(&self.binder));
         let work = move || {
             let files = Files::read(&directory);
-            let outcome = bring_up(&runtime, &*binder, directory, name, version, tags);
+            let outcome = open(&runtime, &*binder, &directory, name, version, tags);
             (files, outcome)
         };
         match run_blocking(work).await {
@@ -219,56 +218,22 @@ fn chosen(wish: &Wish, reference: &ModelRef) -> Result<ModelVersion, Error> {
 }
 
 /// Blocks for as long as that takes.
-fn bring_up<B: Binder>(
+fn open<B: Binder>(
     runtime: &Runtime,
     binder: &B,
-    directory: PathBuf,
+    directory: &Path,
     name: Arc<str>,
     version: ModelVersion,
     tags: Tags,
 ) -> Result<ServedVersion<B::Plan>, LoadError> {
-    let artifact = Artifact::read(&directory)?;
+    let artifact = Artifact::read(directory)?;
     let model = runtime.load_model(&artifact.onnx_file, &artifact.session_options)?;
-    let candidate = Candidate {
-        name: &name,
-        version,
-        tags: &tags,
-        signature: &artifact.signature,
-        graph: model.graph(),
-    };
-    let plan = binder.bind(&candidate).map_err(LoadError::Bind)?;
-    let example = artifact.input_example.as_ref();
-    let inputs = warm_up::choose(model.graph(), &artifact.signature, example);
-    let model = model.queued(binder.queueing(&name, version));
-    let model = warm_up(model, &inputs)?;
-    if let Some(reason) = model.not_merged() {
-        tracing::info!(model = &*name, %version, "waiting calls are not merged: {reason}");
-    }
-    Ok(ServedVersion {
+    let opened = Opened {
         name,
         version,
         tags,
-        signature: artifact.signature,
-        plan,
+        artifact,
         model,
-        directory: artifact.directory,
-        n_bytes: artifact.n_bytes,
-        mlflow_version: artifact.mlflow_version,
-        model_uuid: artifact.model_uuid,
-        utc_time_created: artifact.utc_time_created,
-        loaded_at: Timestamp::now(),
-    })
-}
-
-fn warm_up(mut model: ServedModel, inputs: &WarmUp) -> Result<ServedModel, LoadError> {
-    match inputs {
-        WarmUp::Example(inputs) => model.warm_up(inputs).map_err(LoadError::InputExample)?,
-        WarmUp::MadeUp(inputs) => {
-            if let Err(error) = model.warm_up(inputs) {
-                tracing::warn!(%error, "the model does not run on made-up values, so it goes live cold");
-            }
-        }
-        WarmUp::Nothing => tracing::debug!("the model's inputs are too large to make up"),
-    }
-    Ok(model)
+    };
+    bring_up(opened, binder)
 }

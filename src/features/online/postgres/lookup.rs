@@ -8,9 +8,8 @@ use futures::TryStreamExt;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
-use super::super::raw::RawRows;
-use super::super::tables::{Found, Positions, Tables, Take, View};
-use super::super::{Error, KeyGroup, Lookup, StoredRows};
+use super::super::tables::{Fetch, Found, Positions, Tables, Take, View};
+use super::super::{Error, KeyGroup};
 use super::Database;
 use super::moment::Moment;
 use super::pool::{Trouble, Work};
@@ -57,24 +56,6 @@ impl PostgresLookup {
     fn view(&self, part: usize) -> &View {
         let (group, view) = self.parts[part];
         &self.tables.groups[group].views[view]
-    }
-
-    async fn fetch(
-        &self,
-        keys: &[EntityKeys],
-        deadline: Deadline,
-        take: &mut Take<'_>,
-    ) -> Result<(), Error> {
-        if self.parts.is_empty() || keys.iter().all(EntityKeys::is_empty) {
-            return Ok(());
-        }
-        let mut read = Read {
-            lookup: self,
-            keys: keys.iter().map(|keys| keys.iter().collect()).collect(),
-            positions: Positions::new(keys),
-            take,
-        };
-        self.database.run(&mut read, deadline).await
     }
 }
 
@@ -135,31 +116,26 @@ fn event_timestamp(row: &PgRow) -> Result<Timestamp, sqlx::Error> {
 }
 
 #[async_trait]
-impl Lookup for PostgresLookup {
-    async fn read(
-        &self,
-        keys: &[EntityKeys],
-        deadline: Deadline,
-    ) -> Result<Vec<StoredRows>, Error> {
-        let mut answer = self.tables.nothing(keys);
-        self.fetch(keys, deadline, &mut |found| {
-            self.tables.put(found, &mut answer)
-        })
-        .await?;
-        Ok(answer)
+impl Fetch for PostgresLookup {
+    fn tables(&self) -> &Tables {
+        &self.tables
     }
 
-    async fn read_raw(
+    async fn fetch(
         &self,
         keys: &[EntityKeys],
         deadline: Deadline,
-    ) -> Result<Vec<RawRows>, Error> {
-        let mut answer = self.tables.nothing_raw(keys);
-        self.fetch(keys, deadline, &mut |found| {
-            self.tables.put_raw(found, &mut answer);
-            Ok(())
-        })
-        .await?;
-        Ok(answer)
+        take: &mut Take<'_>,
+    ) -> Result<(), Error> {
+        if self.parts.is_empty() || keys.iter().all(EntityKeys::is_empty) {
+            return Ok(());
+        }
+        let mut read = Read {
+            lookup: self,
+            keys: keys.iter().map(|keys| keys.iter().collect()).collect(),
+            positions: Positions::new(keys),
+            take,
+        };
+        self.database.run(&mut read, deadline).await
     }
 }

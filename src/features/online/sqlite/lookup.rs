@@ -5,9 +5,8 @@ use std::fmt::Write as _;
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::super::raw::RawRows;
-use super::super::tables::{Found, Positions, Tables, Take, View};
-use super::super::{Error, KeyGroup, Lookup, StoredRows, within};
+use super::super::tables::{Fetch, Found, Positions, Tables, Take, View};
+use super::super::{Error, KeyGroup, within};
 use super::Database;
 use crate::features::key::EntityKeys;
 use crate::types::deadline::Deadline;
@@ -103,24 +102,6 @@ impl SqliteLookup {
         }
         Ok(())
     }
-
-    /// Reads all keys in turns and hands on every feature that is found.
-    async fn fetch(
-        &self,
-        keys: &[EntityKeys],
-        deadline: Deadline,
-        take: &mut Take<'_>,
-    ) -> Result<(), Error> {
-        let largest = keys.iter().map(EntityKeys::len).max().unwrap_or(0);
-        within(&self.database.store, deadline, async {
-            let positions = Positions::new(keys);
-            for turn in 0..largest.div_ceil(MAX_KEYS) {
-                self.read_turn(keys, &positions, turn, take).await?;
-            }
-            Ok(())
-        })
-        .await
-    }
 }
 
 impl Source {
@@ -165,31 +146,25 @@ impl Source {
 }
 
 #[async_trait]
-impl Lookup for SqliteLookup {
-    async fn read(
-        &self,
-        keys: &[EntityKeys],
-        deadline: Deadline,
-    ) -> Result<Vec<StoredRows>, Error> {
-        let mut answer = self.tables.nothing(keys);
-        self.fetch(keys, deadline, &mut |found| {
-            self.tables.put(found, &mut answer)
-        })
-        .await?;
-        Ok(answer)
+impl Fetch for SqliteLookup {
+    fn tables(&self) -> &Tables {
+        &self.tables
     }
 
-    async fn read_raw(
+    async fn fetch(
         &self,
         keys: &[EntityKeys],
         deadline: Deadline,
-    ) -> Result<Vec<RawRows>, Error> {
-        let mut answer = self.tables.nothing_raw(keys);
-        self.fetch(keys, deadline, &mut |found| {
-            self.tables.put_raw(found, &mut answer);
+        take: &mut Take<'_>,
+    ) -> Result<(), Error> {
+        let largest = keys.iter().map(EntityKeys::len).max().unwrap_or(0);
+        within(&self.database.store, deadline, async {
+            let positions = Positions::new(keys);
+            for turn in 0..largest.div_ceil(MAX_KEYS) {
+                self.read_turn(keys, &positions, turn, take).await?;
+            }
             Ok(())
         })
-        .await?;
-        Ok(answer)
+        .await
     }
 }
