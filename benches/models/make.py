@@ -1,6 +1,7 @@
-"""Makes the models of benches/batcher.rs again; run with a Python that has scikit-learn and skl2onnx:
+"""Makes the models of the benches again; run with a Python that has scikit-learn and skl2onnx:
 
-    make.py     writes gbt.onnx (a gradient-boosting classifier of 100 trees) and mlp.onnx (three hidden layers, 256 wide) beside itself
+    make.py     writes gbt.onnx (a gradient-boosting classifier of 100 trees) and mlp.onnx (three hidden layers, 256 wide) beside itself,
+                and registry/slow: a chain of matrix products that takes some milliseconds
 """
 
 from pathlib import Path
@@ -11,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from skl2onnx import to_onnx
 from sklearn.ensemble import GradientBoostingClassifier
 
-N_COLUMNS, WIDTH, N_HIDDEN, OPSET = 10, 256, 3, 17
+N_COLUMNS, WIDTH, N_HIDDEN, N_SLOW, OPSET = 10, 256, 3, 800, 17
 HERE = Path(__file__).parent
 
 
@@ -19,6 +20,21 @@ def main():
     random = np.random.default_rng(0)
     onnx.save(boosted(random), HERE / "gbt.onnx")
     onnx.save(perceptron(random), HERE / "mlp.onnx")
+    slow = HERE / "registry" / "slow" / "1"
+    slow.mkdir(parents=True, exist_ok=True)
+    onnx.save(chain(), slow / "model.onnx")
+    (slow / "MLmodel").write_text(ML_MODEL)
+
+
+ML_MODEL = """\
+flavors:
+  onnx:
+    data: model.onnx
+    onnx_version: 1.23.2
+signature:
+  inputs: '[{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 10]}}]'
+  outputs: '[{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 1]}}]'
+"""
 
 
 def boosted(random):
@@ -44,7 +60,28 @@ def perceptron(random):
             nodes.append(helper.make_node("Relu", [sums], [current]))
     inputs = [helper.make_tensor_value_info("X", TensorProto.FLOAT, ["N", N_COLUMNS])]
     outputs = [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N", 1])]
-    graph = helper.make_graph(nodes, "perceptron", inputs, outputs, weights)
+    return checked(helper.make_graph(nodes, "perceptron", inputs, outputs, weights))
+
+
+def chain():
+    """Means of means: every weight is the same, so that the file need not hold them."""
+    nodes, current = [], "X"
+    widths = [(N_COLUMNS, WIDTH), (WIDTH, WIDTH), (WIDTH, 1)]
+    shapes = [numpy_helper.from_array(np.array(shape, np.int64), f"shape{n}") for n, shape in enumerate(widths)]
+    for n, (taken, _) in enumerate(widths):
+        mean = helper.make_tensor("mean", TensorProto.FLOAT, [1], [1 / taken])
+        nodes.append(helper.make_node("ConstantOfShape", [f"shape{n}"], [f"W{n}"], value=mean))
+    for layer in range(N_SLOW):
+        weight = {0: "W0", N_SLOW - 1: "W2"}.get(layer, "W1")
+        following = "score" if layer == N_SLOW - 1 else f"h{layer}"
+        nodes.append(helper.make_node("MatMul", [current, weight], [following]))
+        current = following
+    inputs = [helper.make_tensor_value_info("X", TensorProto.FLOAT, ["N", N_COLUMNS])]
+    outputs = [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N", 1])]
+    return checked(helper.make_graph(nodes, "chain", inputs, outputs, shapes))
+
+
+def checked(graph):
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
     model.ir_version = 8
     onnx.checker.check_model(model)
