@@ -9,6 +9,8 @@ mod encode;
 mod error;
 mod extract;
 mod feast;
+#[doc(hidden)]
+pub mod fuzz;
 mod health;
 mod layers;
 pub mod mlflow;

@@ -15,6 +15,7 @@ mod error;
 mod given;
 mod interface;
 mod plan;
+mod rehearse;
 mod rollout;
 mod scoring;
 
@@ -30,6 +31,8 @@ pub use config::{Config, OnMissing, OnStale};
 pub use error::Error;
 pub use interface::{Interface, TensorDescription};
 pub use plan::{ColumnDescription, Description, EntityDescription, ServingPlan};
+#[doc(hidden)]
+pub use rehearse::Rehearsed;
 pub use rollout::traffic_rules;
 pub use scoring::Error as ScoringError;
 

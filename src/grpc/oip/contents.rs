@@ -16,12 +16,10 @@ pub(super) fn tensors(inputs: Vec<InferTensor>, raw: &[Bytes]) -> Result<Vec<Nam
             inputs.len()
         )));
     }
+    oip::check_inputs(inputs.iter().map(|input| &*input.name))?;
     let mut tensors: Vec<NamedTensor> = Vec::with_capacity(inputs.len());
     for (place, input) in inputs.into_iter().enumerate() {
         let name = input.name;
-        if tensors.iter().any(|tensor| tensor.name == name) {
-            return Err(Error::malformed(format!("input `{name}` is given twice")));
-        }
         if input.parameters.contains_key("shared_memory_region") {
             return Err(shared_memory(&name));
         }

@@ -30,6 +30,7 @@ use tonic_prost::ProstCodec;
 
 use super::Api;
 use crate::types::deadline::Deadline;
+use crate::types::oip::check_round_trip;
 
 const ENCODINGS: [CompressionEncoding; 2] =
     [CompressionEncoding::Gzip, CompressionEncoding::Deflate];
@@ -82,6 +83,19 @@ pub(super) fn routes() -> Router<Arc<Api>> {
             post(|api, r| unary(api, r, infer::infer)),
         )
         .route(&at("ModelStreamInfer"), post(stream::stream_infer))
+}
+
+/// For fuzzing: the tensors of any bytes that are a `ModelInferRequest`.
+#[doc(hidden)]
+pub fn fuzz(data: &[u8]) {
+    let Ok(request) = messages::ModelInferRequest::decode(data) else {
+        return;
+    };
+    if let Ok(tensors) = contents::tensors(request.inputs, &request.raw_input_contents) {
+        for named in &tensors {
+            check_round_trip(&named.tensor);
+        }
+    }
 }
 
 /// What a call brings beside its message.

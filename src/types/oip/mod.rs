@@ -8,6 +8,7 @@ mod elements;
 mod error;
 mod outputs;
 mod raw;
+mod round_trip;
 mod server;
 mod shape;
 
@@ -15,11 +16,13 @@ pub use elements::{json_data, write_json_data};
 pub use error::Error;
 pub use outputs::{OutputTensor, select};
 pub use raw::{decode as decode_raw, encode as encode_raw, text};
+#[doc(hidden)]
+pub use round_trip::check_round_trip;
 pub use server::{EXTENSIONS, PLATFORM, SERVER_NAME, check_load_parameters, unload_refused};
 pub use shape::Shape;
 
 use super::dtype::DType;
-use super::names::{ModelRef, ModelVersion, VersionSelector};
+use super::names::{ModelRef, ModelVersion, VersionSelector, repeated};
 use super::urgency::Priority;
 
 /// The element type that a request names. `BF16` is refused by its name: ONNX models that take it do not load.
@@ -28,6 +31,25 @@ pub fn dtype(tensor: &str, name: &str) -> Result<DType, Error> {
         tensor: tensor.to_owned(),
         datatype: name.to_owned(),
     })
+}
+
+/// More than any model has.
+const MAX_INPUTS: usize = 16_384;
+
+/// The names of a request's inputs: each once, and not too many.
+pub fn check_inputs<'a>(
+    names: impl ExactSizeIterator<Item = &'a str> + Clone,
+) -> Result<(), Error> {
+    if names.len() > MAX_INPUTS {
+        return Err(Error::TooManyInputs {
+            actual: names.len(),
+            limit: MAX_INPUTS,
+        });
+    }
+    match repeated(names) {
+        Some(name) => Err(Error::malformed(format!("input `{name}` is given twice"))),
+        None => Ok(()),
+    }
 }
 
 /// The model of a path or message: `name`, `name@alias` or `name:version`, and a version beside it, empty for none. A
