@@ -1,5 +1,6 @@
 //! Our errors as gRPC statuses, by the gRPC column of `ErrorClass`.
 
+use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
 use crate::error::{ErrorClass, Failure, with_causes};
@@ -20,7 +21,15 @@ pub(super) fn of(failure: &dyn Failure) -> Status {
         None => failure.to_string(),
     };
     cut(&mut message);
-    Status::new(Code::from_i32(failure.class().grpc_code()), message)
+    let mut status = Status::new(Code::from_i32(failure.class().grpc_code()), message);
+    if let Some(pause) = failure.retry_after() {
+        // What gRPC's own clients that try again go by.
+        let pause = MetadataValue::from(pause.as_millis().max(1) as u64);
+        status
+            .metadata_mut()
+            .insert("grpc-retry-pushback-ms", pause);
+    }
+    status
 }
 
 /// A message travels in the headers, which clients take up to about 8 KiB, and may say names that the caller made up.

@@ -21,6 +21,7 @@ mod place;
 mod poll_again;
 mod predict;
 mod problem;
+mod retry_after;
 mod server;
 mod webhook;
 

@@ -179,6 +179,7 @@ impl Predictor {
             outputs,
             features: ready.features,
             timings,
+            cached: inference.cached,
         })
     }
 
@@ -272,7 +273,7 @@ fn count(metrics: &ModelMetrics, outcome: &Result<Prediction, Error>) {
     match outcome {
         Ok(prediction) => {
             metrics.count(CODE_OK);
-            metrics.observe(&prediction.timings, prediction.n_rows);
+            metrics.observe(&prediction.timings, prediction.n_rows, prediction.cached);
         }
         Err(error) => metrics.count(error.code()),
     }

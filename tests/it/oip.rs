@@ -459,7 +459,7 @@ async fn a_request_that_does_not_fit_the_model_says_how() {
     for (path, value, part) in [
         ("/inputs/0/name", json!("x"), "`img` is not given"),
         ("/inputs/0/datatype", json!("FP64"), "float64 where float32"),
-        ("/inputs/0/datatype", json!("BF16"), "`BF16`"),
+        ("/inputs/0/datatype", json!("FP8"), "`FP8`"),
         ("/inputs/0/datatype", json!("INT64"), "int64 where float32"),
         (
             "/inputs/0/data",
@@ -597,6 +597,14 @@ async fn statistics_count_rows_and_calls_since_the_start() {
     let stats = &stats["model_stats"][0];
     assert_eq!(stats["inference_count"], 4);
     assert_eq!(stats["execution_count"], 2);
+    let sizes = stats["batch_stats"].as_array().unwrap();
+    let sizes = sizes
+        .iter()
+        .map(|size| (&size["batch_size"], &size["compute_infer"]["count"]));
+    assert_eq!(
+        sizes.collect::<Vec<_>>(),
+        [(&json!(1), &json!(1)), (&json!(3), &json!(1))]
+    );
     assert_eq!(stats["inference_stats"]["success"]["count"], 2);
     assert_eq!(stats["inference_stats"]["fail"]["count"], 1);
     assert!(

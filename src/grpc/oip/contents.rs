@@ -95,10 +95,13 @@ fn typed(
         DType::UInt16 => narrow!(UInt16, u16, uint_contents),
         DType::UInt32 => as_it_is!(UInt32, uint_contents),
         DType::UInt64 => as_it_is!(UInt64, uint64_contents),
-        DType::Float16 => {
+        DType::Float16 | DType::BFloat16 => {
             return Err(Error::Data {
                 tensor: name.to_owned(),
-                reason: "FP16 has no typed contents; send `raw_input_contents`".to_owned(),
+                reason: format!(
+                    "{} has no typed contents; send `raw_input_contents`",
+                    dtype.oip_name()
+                ),
             });
         }
         DType::Float32 => as_it_is!(Float32, fp32_contents),
@@ -195,7 +198,8 @@ mod tests {
                 "belong into `int64_contents`",
             ),
             (input("FP16", &[1], ints(&[1])), "no typed contents"),
-            (input("BF16", &[1], ints(&[1])), "`BF16`"),
+            (input("BF16", &[1], ints(&[1])), "no typed contents"),
+            (input("FP8", &[1], ints(&[1])), "`FP8`"),
             (input("INT32", &[-1], ints(&[1])), "negative"),
             (input("INT32", &[1], None), "0 elements"),
         ] {

@@ -173,6 +173,7 @@ fn echo(plan: &ServingPlan, request: &PredictRequest) -> Option<Prediction> {
             .collect(),
         features: FeatureRows::none(rehearsed.n_rows),
         timings: Timings::default(),
+        cached: false,
     })
 }
 

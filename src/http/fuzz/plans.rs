@@ -13,7 +13,7 @@ use crate::types::signature::{
 };
 
 /// Every type that a tensor may have.
-const TYPES: [DType; 13] = [
+const TYPES: [DType; 14] = [
     DType::Bool,
     DType::Int8,
     DType::Int16,
@@ -24,6 +24,7 @@ const TYPES: [DType; 13] = [
     DType::UInt32,
     DType::UInt64,
     DType::Float16,
+    DType::BFloat16,
     DType::Float32,
     DType::Float64,
     DType::String,

@@ -12,6 +12,7 @@
 
 mod batch;
 mod config;
+mod pace;
 mod queue;
 mod rows;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub(super) use queue::Limits;
 pub(super) use rows::{join as join_rows, part, split as split_rows};
 
 use self::batch::Batch;
+use self::pace::Pace;
 use self::queue::{Answer, Queue};
 use super::Error;
 use super::estimate::Estimate;
@@ -48,6 +50,7 @@ pub(super) struct Batcher {
     cores: Cores,
     /// Set once a merged run gave outputs that do not come apart.
     uneven: Arc<AtomicBool>,
+    pace: Arc<Pace>,
 }
 
 /// How calls of a model are run, as far as that is known only once it was tried out.
@@ -67,6 +70,7 @@ impl Batcher {
             queue: Queue::new(limits),
             cores,
             uneven: Arc::default(),
+            pace: Arc::default(),
         })
     }
 
@@ -85,16 +89,26 @@ impl Batcher {
             && let Some(mut lease) = self.pool.try_claim()
         {
             if how.estimate.is_short(n_rows) {
-                how.metrics.observe_rows(n_rows.unwrap_or(1));
-                return lease.run(inputs, urgency.deadline);
+                let outcome = lease.run(inputs, urgency.deadline);
+                self.ended(&outcome, n_rows, how);
+                return outcome;
             }
             if let Ok(core) = Arc::clone(&self.cores).try_acquire_owned() {
-                how.metrics.observe_rows(n_rows.unwrap_or(1));
-                return run_elsewhere(lease, core, inputs, urgency).await;
+                let outcome = run_elsewhere(lease, core, inputs, urgency).await;
+                self.ended(&outcome, n_rows, how);
+                return outcome;
             }
         }
         // On the heap, so that a call that need not wait is no larger for it.
         Box::pin(self.wait(inputs, urgency, how)).await
+    }
+
+    /// A run of one call. Whoever did not wait for its end does not count it.
+    fn ended(&self, outcome: &Answer, n_rows: Option<usize>, how: &How) {
+        if let Ok(run) = outcome {
+            self.pace.ran(run.took);
+            how.metrics.ran(n_rows.unwrap_or(1), run.took);
+        }
     }
 
     /// No merged run came out uneven.
@@ -130,7 +144,8 @@ impl Batcher {
         let _waiting = how.metrics.waiting();
         let place = self
             .queue
-            .push(inputs, alone, urgency, sender, &how.metrics)?;
+            .push(inputs, alone, urgency, sender, &how.metrics)
+            .map_err(|error| self.with_time(error, how))?;
         let outcome =
             timeout_at(urgency.deadline.instant(), self.answer(answer, called, how)).await;
         let outcome = outcome.unwrap_or_else(|_| {
@@ -139,6 +154,17 @@ impl Batcher {
         });
         drop(place);
         outcome
+    }
+
+    /// Says when what waits now should have run.
+    fn with_time(&self, mut error: Error, how: &How) -> Error {
+        if let Error::Overloaded { retry_after, .. } | Error::OverloadedRows { retry_after, .. } =
+            &mut error
+        {
+            let n_runs = self.queue.n_runs(self.max_rows(how));
+            *retry_after = self.pace.time_for(n_runs, self.pool.n_engines());
+        }
+        error
     }
 
     /// Waits for the answer, and for engines to run with what waits.
@@ -192,6 +218,7 @@ impl Batcher {
             calls,
             metrics: how.metrics.clone(),
             uneven: Arc::clone(&self.uneven),
+            pace: Arc::clone(&self.pace),
         };
         if how.estimate.is_short(Some(batch.n_rows())) {
             batch.run(&mut lease);

@@ -108,7 +108,7 @@ impl Failure for Error {
             Self::TwoVersions { .. } => "give the version once",
             Self::Malformed { .. } | Self::Length { .. } | Self::Data { .. } => return None,
             Self::Datatype { .. } => {
-                "use BOOL, INT8 to INT64, UINT8 to UINT64, FP16, FP32, FP64 or BYTES"
+                "use BOOL, INT8 to INT64, UINT8 to UINT64, FP16, BF16, FP32, FP64 or BYTES"
             }
             Self::Shape { .. } | Self::Dimensions { .. } => {
                 "give the whole shape, the number of rows first"
