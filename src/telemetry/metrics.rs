@@ -547,6 +547,12 @@ impl QueueMetrics {
         self.statistics.runs.add(n_rows, input, engine, output);
     }
 
+    /// Runs so far, and the rows of all of them.
+    pub fn runs(&self) -> (u64, f64) {
+        let rows = &self.batch_rows;
+        (rows.get_sample_count(), rows.get_sample_sum())
+    }
+
     /// Counts a call until the guard is dropped.
     pub fn in_flight(&self) -> InFlight {
         self.in_flight.inc();
