@@ -9,6 +9,8 @@ mod encode;
 mod error;
 mod extract;
 mod feast;
+#[doc(hidden)]
+pub mod fuzz;
 mod health;
 mod layers;
 pub mod mlflow;
@@ -19,6 +21,7 @@ mod place;
 mod poll_again;
 mod predict;
 mod problem;
+mod retry_after;
 mod server;
 mod webhook;
 

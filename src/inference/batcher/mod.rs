@@ -14,6 +14,7 @@
 mod batch;
 mod company;
 mod config;
+mod pace;
 mod queue;
 mod rows;
 #[cfg(test)]
@@ -31,6 +32,7 @@ pub(super) use rows::{join as join_rows, part, split as split_rows};
 
 use self::batch::Batch;
 use self::company::Company;
+use self::pace::Pace;
 use self::queue::{Answer, Queue};
 use super::Error;
 use super::estimate::Estimate;
@@ -53,6 +55,7 @@ pub(super) struct Batcher {
     cores: Cores,
     /// Set once a merged run gave outputs that do not come apart.
     uneven: Arc<AtomicBool>,
+    pace: Arc<Pace>,
 }
 
 /// How calls of a model are run, as far as that is known only once it was tried out.
@@ -73,6 +76,7 @@ impl Batcher {
             company: PerWorker::new(|| Company::new(limits)),
             cores,
             uneven: Arc::default(),
+            pace: Arc::default(),
         })
     }
 
@@ -99,16 +103,26 @@ impl Batcher {
             && let Some(mut lease) = self.pool.try_claim()
         {
             if is_short {
-                how.metrics.observe_rows(n_rows.unwrap_or(1));
-                return lease.run(inputs, urgency.deadline);
+                let outcome = lease.run(inputs, urgency.deadline);
+                self.ended(&outcome, n_rows, how);
+                return outcome;
             }
             if let Ok(core) = Arc::clone(&self.cores).try_acquire_owned() {
-                how.metrics.observe_rows(n_rows.unwrap_or(1));
-                return run_elsewhere(lease, core, inputs, urgency).await;
+                let outcome = run_elsewhere(lease, core, inputs, urgency).await;
+                self.ended(&outcome, n_rows, how);
+                return outcome;
             }
         }
         // On the heap, so that a call that need not wait is no larger for it.
         Box::pin(self.wait(inputs, urgency, how)).await
+    }
+
+    /// A run of one call. Whoever did not wait for its end does not count it.
+    fn ended(&self, outcome: &Answer, n_rows: Option<usize>, how: &How) {
+        if let Ok(run) = outcome {
+            self.pace.ran(run.took);
+            how.metrics.ran(n_rows.unwrap_or(1), run.took);
+        }
     }
 
     /// Lets all calls that are ready on this event loop come in, and runs them as one, unless one of them did.
@@ -121,7 +135,9 @@ impl Batcher {
     ) -> Result<Run, Error> {
         let (called, queue) = (Instant::now(), &company.queue);
         let (sender, mut answer) = oneshot::channel();
-        let place = queue.push(inputs, false, urgency, sender, &how.metrics)?;
+        let place = queue
+            .push(inputs, false, urgency, sender, &how.metrics)
+            .map_err(|error| self.with_time(error, queue, how))?;
         tokio::task::yield_now().await;
         if answer.is_empty()
             && how
@@ -170,7 +186,9 @@ impl Batcher {
         let (sender, answer) = oneshot::channel();
         let alone = !self.merges(how);
         let queue = &self.queue;
-        let _place = queue.push(inputs, alone, urgency, sender, &how.metrics)?;
+        let _place = queue
+            .push(inputs, alone, urgency, sender, &how.metrics)
+            .map_err(|error| self.with_time(error, queue, how))?;
         self.wait_for(answer, called, urgency, queue, how).await
     }
 
@@ -190,6 +208,17 @@ impl Batcher {
             how.metrics.expired.inc();
             Err(Error::DeadlineExceeded)
         })
+    }
+
+    /// Says when what waits now should have run.
+    fn with_time(&self, mut error: Error, queue: &Queue, how: &How) -> Error {
+        if let Error::Overloaded { retry_after, .. } | Error::OverloadedRows { retry_after, .. } =
+            &mut error
+        {
+            let n_runs = queue.n_runs(self.max_rows(how));
+            *retry_after = self.pace.time_for(n_runs, self.pool.n_engines());
+        }
+        error
     }
 
     /// Waits for the answer, and for engines to run with what waits.
@@ -255,6 +284,7 @@ impl Batcher {
             calls,
             metrics: how.metrics.clone(),
             uneven: Arc::clone(&self.uneven),
+            pace: Arc::clone(&self.pace),
         };
         if how.estimate.is_short(Some(batch.n_rows())) {
             batch.run(&mut lease);

@@ -620,7 +620,7 @@ impl<'a> Schedule<'a> {
                 values,
                 deadline,
             }),
-            Poll::Ready(Err(Error::Overloaded { max_waiting })) => {
+            Poll::Ready(Err(Error::Overloaded { max_waiting, .. })) => {
                 let room = match priority {
                     Priority::Low => max_waiting.get().div_ceil(2),
                     Priority::High | Priority::Normal => max_waiting.get(),
