@@ -59,7 +59,18 @@ impl Failure for DecodeError {
     }
 
     fn code(&self) -> &'static str {
-        "job_undecodable"
+        match self {
+            Self::TooLarge { .. } => "job_too_large",
+            Self::UnknownCodec { .. }
+            | Self::CodecRefused { .. }
+            | Self::Malformed { .. }
+            | Self::NoValue { .. }
+            | Self::NotPlain { .. }
+            | Self::TooDeep { .. }
+            | Self::TooMuchMemory { .. }
+            | Self::FieldMissing { .. }
+            | Self::FieldType { .. } => "job_undecodable",
+        }
     }
 
     fn hint(&self) -> Option<String> {

@@ -426,7 +426,7 @@ mod tests {
     #[test]
     fn depth_and_memory_are_bounded() {
         let deep = "[".repeat(100_000);
-        assert_eq!(read(&deep).unwrap_err(), "nested more than 128 levels deep");
+        assert_eq!(read(&deep).unwrap_err(), "nested more than 160 levels deep");
         let accept = Accept {
             max_memory: 1000,
             ..Accept::default()

@@ -4,8 +4,6 @@
 
 use std::time::Duration;
 
-use uuid::Uuid;
-
 use crate::types::timestamp::Timestamp;
 
 /// The queue that arq uses when nothing else is said.
@@ -48,11 +46,6 @@ pub fn result(id: &str) -> String {
 /// The health text of the workers of a queue.
 pub fn health_check(queue: &str) -> String {
     format!("{queue}:health-check")
-}
-
-/// An id of 32 hexadecimal digits, as arq's own are; later ids sort after earlier ones.
-pub fn new_job_id() -> String {
-    Uuid::now_v7().simple().to_string()
 }
 
 /// Milliseconds since the epoch, rounded as arq rounds: how arq writes times, and the score of a job due then.

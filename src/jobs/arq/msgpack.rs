@@ -334,7 +334,7 @@ mod tests {
         }
         assert_eq!(
             read(&[0x91; 4000]).unwrap_err(),
-            "nested more than 128 levels deep"
+            "nested more than 160 levels deep"
         );
     }
 

@@ -107,7 +107,7 @@ impl Raised {
         match (object.module.as_str(), object.name.as_str(), text) {
             (module, name, Some(text)) if (module, name) == FAILED => Self::Failed(text),
             ("asyncio.exceptions" | "asyncio", "CancelledError", _) => Self::Cancelled,
-            ("builtins" | "asyncio.exceptions" | "asyncio", "TimeoutError", _) => Self::TimedOut,
+            ("builtins" | "asyncio.exceptions" | "asyncio", "TimeoutError", None) => Self::TimedOut,
             (module, name, Some(text))
                 if (module, name) == UNDECODABLE && text == UNDECODABLE_TEXT =>
             {
@@ -139,7 +139,7 @@ impl Raised {
         let message = value.get("msg").and_then(Value::as_str).unwrap_or_default();
         match kind {
             "CancelledError" => Self::Cancelled,
-            "TimeoutError" => Self::TimedOut,
+            "TimeoutError" if message.is_empty() => Self::TimedOut,
             "JobExecutionFailed" => Self::Failed(message.to_owned()),
             "DeserializationError" if message == UNDECODABLE_TEXT => Self::Undecodable,
             _ => Self::Failed(format!("{kind}: {message}")),

@@ -98,7 +98,7 @@ fn a_refusal_says_what_and_where() {
             "frame_too_long",
             "pickle: a frame of 1000000 bytes is claimed and not there at byte 2",
         ),
-        ("deep_list", "nested more than 128 levels deep"),
+        ("deep_list", "nested more than 160 levels deep"),
         (
             "memo_bomb",
             "the value needs more than 1048576 bytes of memory",

@@ -5,19 +5,23 @@ mod hostile;
 mod pickles;
 mod properties;
 mod scenarios;
+mod written;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use crate::jobs::value::{Object, Value};
 
+fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/arq")
+        .join(name)
+}
+
 /// A file of golden data. It has one lone surrogate, which strict JSON refuses; bytes stand beside it in hex.
 fn golden(name: &str) -> serde_json::Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fixtures/arq")
-        .join(name);
-    let text = fs_err::read_to_string(path).unwrap();
+    let text = fs_err::read_to_string(path(name)).unwrap();
     serde_json::from_str(&text.replace("\\ud800y", "\\ufffdy")).unwrap()
 }
 

@@ -112,6 +112,19 @@ fn job(value: Value) -> ArqJob {
     }
 }
 
+#[test]
+fn a_value_as_deep_as_a_json_body_fits_into_a_job() {
+    let text = format!("{}{}", "[".repeat(127), "]".repeat(127));
+    let value = Value::from(serde_json::from_str::<serde_json::Value>(&text).unwrap());
+    for codec in Codec::ALL {
+        let bytes = encode_job(&job(value.clone()), codec).unwrap();
+        assert_eq!(
+            decode_job(&bytes, &Accept::default()).unwrap().0.args,
+            [value.clone()]
+        );
+    }
+}
+
 proptest! {
     #[test]
     fn every_python_value_survives_a_pickle(value in python_value()) {
