@@ -14,7 +14,7 @@
 //! # Life of a predict request
 //!
 //! ```text
-//! http::predict            bytes -> PredictRequest, checked as far as that goes without the model
+//! predict::json::answer    bytes -> PredictRequest, checked as far as that goes without the model
 //!   Predictor::predict     opens the audit record; closes it with the outcome, whatever that is
 //!     models.resolve       name, alias or version -> a loaded version; memory only
 //!     plan.given         what the protocol leaves to the signature is typed by it; most requests pass as they are
@@ -23,7 +23,7 @@
 //!     assemble             features and inputs -> tensors; pure
 //!     model.infer          a free engine, a run
 //!   Prediction             outputs under the users' names
-//! http::encode             Prediction -> bytes
+//! predict::json            Prediction -> bytes
 //! ```
 //!
 //! # Layers

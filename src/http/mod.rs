@@ -4,8 +4,6 @@
 //! queues below refuse what they cannot take. A body is read up to `max_body` and no further.
 //! Not here: anything about features or models beyond calling `predict`.
 
-mod decode;
-mod encode;
 mod error;
 mod extract;
 mod feast;
@@ -22,7 +20,6 @@ mod problem;
 mod server;
 mod webhook;
 
-pub use encode::features_json;
 pub use error::Error;
 pub use feast::Running as Materializing;
 pub use predict::predict_once;
