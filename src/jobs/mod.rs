@@ -19,9 +19,11 @@
 //!
 //! Not here: what jobs do, models, HTTP.
 
+pub mod arq;
 mod error;
 mod id;
 mod job;
+pub mod value;
 
 use std::fmt;
 use std::num::NonZeroUsize;
