@@ -9,7 +9,7 @@ pub struct Accept {
     pub codec: Option<Codec>,
     /// Largest job or result, in bytes.
     pub max_bytes: usize,
-    /// Deepest nesting of lists and dicts.
+    /// Deepest nesting of lists and dicts. A job may hold a JSON body of 128 levels, and has levels of its own.
     pub max_depth: usize,
     /// Most memory that one job or result may unfold into, in bytes.
     pub max_memory: usize,
@@ -20,7 +20,7 @@ impl Default for Accept {
         Self {
             codec: None,
             max_bytes: 32 << 20,
-            max_depth: 128,
+            max_depth: 160,
             max_memory: 256 << 20,
         }
     }

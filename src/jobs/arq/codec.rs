@@ -42,7 +42,11 @@ impl Codec {
 
     pub(super) fn accepted(bytes: &[u8], accept: &Accept) -> Result<Self, DecodeError> {
         let unknown = || DecodeError::UnknownCodec {
-            start: bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect(),
+            start: bytes
+                .iter()
+                .take(8)
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
         };
         let found = Self::sniff(bytes).ok_or_else(unknown)?;
         match accept.codec {
@@ -51,7 +55,12 @@ impl Codec {
         }
     }
 
-    pub(super) fn decode(self, bytes: &[u8], objects: Objects, accept: &Accept) -> Result<Value, DecodeError> {
+    pub(super) fn decode(
+        self,
+        bytes: &[u8],
+        objects: Objects,
+        accept: &Accept,
+    ) -> Result<Value, DecodeError> {
         if bytes.len() > accept.max_bytes {
             return Err(DecodeError::TooLarge {
                 size: bytes.len(),

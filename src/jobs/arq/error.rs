@@ -29,7 +29,10 @@ pub enum DecodeError {
     #[error("the value needs more than {limit} bytes of memory")]
     TooMuchMemory { limit: usize },
     #[error("the {of} has no field `{field}`")]
-    FieldMissing { of: &'static str, field: &'static str },
+    FieldMissing {
+        of: &'static str,
+        field: &'static str,
+    },
     #[error("field `{field}` of the {of} is {found}; wanted is {wanted}")]
     FieldType {
         of: &'static str,
@@ -56,7 +59,18 @@ impl Failure for DecodeError {
     }
 
     fn code(&self) -> &'static str {
-        "job_undecodable"
+        match self {
+            Self::TooLarge { .. } => "job_too_large",
+            Self::UnknownCodec { .. }
+            | Self::CodecRefused { .. }
+            | Self::Malformed { .. }
+            | Self::NoValue { .. }
+            | Self::NotPlain { .. }
+            | Self::TooDeep { .. }
+            | Self::TooMuchMemory { .. }
+            | Self::FieldMissing { .. }
+            | Self::FieldType { .. } => "job_undecodable",
+        }
     }
 
     fn hint(&self) -> Option<String> {
@@ -64,14 +78,17 @@ impl Failure for DecodeError {
             Self::NotPlain { .. } => {
                 "send plain values: numbers, text, bytes, lists, dicts, dates, UUIDs, NumPy arrays of numbers"
             }
-            Self::TooLarge { .. } | Self::TooMuchMemory { .. } => "send less in one job, or raise the limit",
+            Self::TooLarge { .. } | Self::TooMuchMemory { .. } => {
+                "send less in one job, or raise the limit"
+            }
             Self::UnknownCodec { .. } | Self::CodecRefused { .. } => {
                 "let the client serialize with pickle, `msgpack.packb` or JSON"
             }
             Self::Malformed { .. }
             | Self::NoValue { .. }
             | Self::TooDeep { .. }
-            | Self::FieldMissing { .. } | Self::FieldType { .. } => {
+            | Self::FieldMissing { .. }
+            | Self::FieldType { .. } => {
                 return None;
             }
         };
@@ -99,8 +116,13 @@ impl Failure for EncodeError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::NoForm { codec: Codec::Pickle, .. } => None,
-            Self::NoForm { .. } => Some("only pickle carries all plain values of Python".to_owned()),
+            Self::NoForm {
+                codec: Codec::Pickle,
+                ..
+            } => None,
+            Self::NoForm { .. } => {
+                Some("only pickle carries all plain values of Python".to_owned())
+            }
         }
     }
 }

@@ -31,10 +31,16 @@ impl Fields {
 
     pub(super) fn take(&mut self, field: &'static str) -> Result<Value, DecodeError> {
         let of = self.of;
-        self.take_if_any(field).ok_or(DecodeError::FieldMissing { of, field })
+        self.take_if_any(field)
+            .ok_or(DecodeError::FieldMissing { of, field })
     }
 
-    fn misfit<T>(&self, field: &'static str, found: &Value, wanted: &'static str) -> Result<T, DecodeError> {
+    fn misfit<T>(
+        &self,
+        field: &'static str,
+        found: &Value,
+        wanted: &'static str,
+    ) -> Result<T, DecodeError> {
         Err(DecodeError::FieldType {
             of: self.of,
             field,
@@ -58,7 +64,10 @@ impl Fields {
     }
 
     /// Milliseconds; fractions are cut.
-    #[expect(clippy::cast_possible_truncation, reason = "saturates, and is far outside any calendar then")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "saturates, and is far outside any calendar then"
+    )]
     pub(super) fn time(&mut self, field: &'static str) -> Result<Timestamp, DecodeError> {
         match self.take(field)? {
             Value::Int(millis) => Ok(keys::time(millis)),

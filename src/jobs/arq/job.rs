@@ -37,7 +37,11 @@ pub fn decode_job(bytes: &[u8], accept: &Accept) -> Result<(ArqJob, Codec), Deco
 
 pub fn encode_job(job: &ArqJob, codec: Codec) -> Result<Vec<u8>, EncodeError> {
     let mut map = MapWriter::new(codec, 5);
-    map.put("t", &job.job_try.map_or(Value::None, |job_try| Value::Int(job_try.into())))?;
+    map.put(
+        "t",
+        &job.job_try
+            .map_or(Value::None, |job_try| Value::Int(job_try.into())),
+    )?;
     map.put_text("f", &job.function)?;
     map.put_args("a", &job.args)?;
     map.put_kwargs("k", &job.kwargs)?;

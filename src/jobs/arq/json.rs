@@ -253,7 +253,11 @@ impl Reader<'_> {
     }
 
     fn digits(&mut self) -> usize {
-        let n_digits = self.rest().iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let n_digits = self
+            .rest()
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit())
+            .count();
         self.at += n_digits;
         n_digits
     }
@@ -280,7 +284,11 @@ pub(super) fn put(out: &mut Vec<u8>, value: &Value) -> Result<(), EncodeError> {
         Value::BigInt(value) => out.extend_from_slice(value.to_string().as_bytes()),
         Value::Float(value) if value.is_nan() => out.extend_from_slice(b"NaN"),
         Value::Float(value) if value.is_infinite() => {
-            out.extend_from_slice(if *value > 0.0 { b"Infinity" } else { b"-Infinity" });
+            out.extend_from_slice(if *value > 0.0 {
+                b"Infinity"
+            } else {
+                b"-Infinity"
+            });
         }
         Value::Float(value) => out.extend_from_slice(format!("{value:?}").as_bytes()),
         Value::Str(text) => put_text(out, text),
@@ -373,7 +381,10 @@ mod tests {
             read(r#""\"\\\/\b\f\n\r\t\u00e9\ud83e\udd80""#).unwrap(),
             Value::from("\"\\/\u{8}\u{c}\n\r\té🦀")
         );
-        assert_eq!(written(&Value::from("a\"\\\n\u{1}é")), r#""a\"\\\n\u0001é""#);
+        assert_eq!(
+            written(&Value::from("a\"\\\n\u{1}é")),
+            r#""a\"\\\n\u0001é""#
+        );
     }
 
     #[test]
@@ -382,11 +393,20 @@ mod tests {
             ("", "json: the end at byte 0"),
             ("[1,]", "json: no value at byte 3"),
             ("[01]", "json: a malformed number at byte 3"),
-            ("[1.]", "json: a number without digits after its point at byte 3"),
+            (
+                "[1.]",
+                "json: a number without digits after its point at byte 3",
+            ),
             ("{\"a\":1,}", "json: no key in an object at byte 7"),
             ("{\"a\" 1}", "json: no `:` after a key at byte 5"),
-            ("\"\\ud800\"", "json: a surrogate without its other half at byte 7"),
-            ("\"\\u12\"", "json: an escape without four hexadecimal digits at byte 1"),
+            (
+                "\"\\ud800\"",
+                "json: a surrogate without its other half at byte 7",
+            ),
+            (
+                "\"\\u12\"",
+                "json: an escape without four hexadecimal digits at byte 1",
+            ),
             ("\"a\nb\"", "json: a control character in text at byte 2"),
             ("1 2", "json: something after the value at byte 2"),
             ("nul", "json: no value at byte 0"),
@@ -406,13 +426,16 @@ mod tests {
     #[test]
     fn depth_and_memory_are_bounded() {
         let deep = "[".repeat(100_000);
-        assert_eq!(read(&deep).unwrap_err(), "nested more than 128 levels deep");
+        assert_eq!(read(&deep).unwrap_err(), "nested more than 160 levels deep");
         let accept = Accept {
             max_memory: 1000,
             ..Accept::default()
         };
         let many = format!("[{}1]", "1,".repeat(1000));
         let error = decode(many.as_bytes(), &accept).unwrap_err();
-        assert_eq!(error.to_string(), "the value needs more than 1000 bytes of memory");
+        assert_eq!(
+            error.to_string(),
+            "the value needs more than 1000 bytes of memory"
+        );
     }
 }

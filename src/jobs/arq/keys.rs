@@ -4,8 +4,6 @@
 
 use std::time::Duration;
 
-use uuid::Uuid;
-
 use crate::types::timestamp::Timestamp;
 
 /// The queue that arq uses when nothing else is said.
@@ -50,14 +48,12 @@ pub fn health_check(queue: &str) -> String {
     format!("{queue}:health-check")
 }
 
-/// An id of 32 hexadecimal digits, as arq's own are; later ids sort after earlier ones.
-pub fn new_job_id() -> String {
-    Uuid::now_v7().simple().to_string()
-}
-
 /// Milliseconds since the epoch, rounded as arq rounds: how arq writes times, and the score of a job due then.
 pub fn millis(time: Timestamp) -> i64 {
-    let (millis, micros) = (time.as_micros().div_euclid(1_000), time.as_micros().rem_euclid(1_000));
+    let (millis, micros) = (
+        time.as_micros().div_euclid(1_000),
+        time.as_micros().rem_euclid(1_000),
+    );
     millis + i64::from(micros >= 500)
 }
 
@@ -68,7 +64,11 @@ pub fn time(millis: i64) -> Timestamp {
 
 /// How long the job key lives: from the time of enqueuing, by what the client says, else a day from when it is due.
 /// `None` where that is no time at all: such a job would be on the queue and have no key.
-pub fn expiry(enqueued_at: Timestamp, due_at: Timestamp, expires: Option<Duration>) -> Option<Duration> {
+pub fn expiry(
+    enqueued_at: Timestamp,
+    due_at: Timestamp,
+    expires: Option<Duration>,
+) -> Option<Duration> {
     let millis = match expires {
         Some(expires) if !expires.is_zero() => i64::try_from(expires.as_millis()).ok()?,
         _ => {
@@ -76,7 +76,10 @@ pub fn expiry(enqueued_at: Timestamp, due_at: Timestamp, expires: Option<Duratio
             wait.saturating_add(i64::try_from(DEFAULT_EXPIRY.as_millis()).ok()?)
         }
     };
-    u64::try_from(millis).ok().filter(|millis| *millis > 0).map(Duration::from_millis)
+    u64::try_from(millis)
+        .ok()
+        .filter(|millis| *millis > 0)
+        .map(Duration::from_millis)
 }
 
 #[cfg(test)]
@@ -87,7 +90,8 @@ mod tests {
 
     #[test]
     fn a_job_lives_a_day_from_when_it_is_due() {
-        let expiry_after = |wait: i64| expiry(time(NOW), time(NOW + wait), None).map(|ttl| ttl.as_millis());
+        let expiry_after =
+            |wait: i64| expiry(time(NOW), time(NOW + wait), None).map(|ttl| ttl.as_millis());
         assert_eq!(expiry_after(0), Some(86_400_000));
         assert_eq!(expiry_after(3_600_000), Some(90_000_000));
         assert_eq!(expiry_after(-86_400_000), None);
@@ -96,8 +100,14 @@ mod tests {
     #[test]
     fn an_expiry_counts_from_enqueuing_and_zero_means_the_default() {
         let expiry_of = |expires| expiry(time(NOW), time(NOW + 10_000), Some(expires));
-        assert_eq!(expiry_of(Duration::from_secs(3)), Some(Duration::from_secs(3)));
-        assert_eq!(expiry_of(Duration::ZERO), Some(Duration::from_millis(86_410_000)));
+        assert_eq!(
+            expiry_of(Duration::from_secs(3)),
+            Some(Duration::from_secs(3))
+        );
+        assert_eq!(
+            expiry_of(Duration::ZERO),
+            Some(Duration::from_millis(86_410_000))
+        );
         assert_eq!(expiry_of(Duration::from_micros(1)), None);
     }
 

@@ -43,7 +43,12 @@ impl MapWriter {
         self.put(field, &Value::Int(keys::millis(time)))
     }
 
-    pub(super) fn put_raised(&mut self, field: &str, raised: &Raised, form: FailureForm) -> Result<(), EncodeError> {
+    pub(super) fn put_raised(
+        &mut self,
+        field: &str,
+        raised: &Raised,
+        form: FailureForm,
+    ) -> Result<(), EncodeError> {
         self.put_key(field)?;
         raised.put(&mut self.out, self.codec, form)
     }
@@ -68,7 +73,11 @@ impl MapWriter {
         Ok(())
     }
 
-    pub(super) fn put_kwargs(&mut self, field: &str, kwargs: &[(String, Value)]) -> Result<(), EncodeError> {
+    pub(super) fn put_kwargs(
+        &mut self,
+        field: &str,
+        kwargs: &[(String, Value)],
+    ) -> Result<(), EncodeError> {
         self.put_key(field)?;
         match self.codec {
             Codec::Pickle => self.out.extend_from_slice(b"}("),

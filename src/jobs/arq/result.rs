@@ -34,7 +34,13 @@ pub enum Outcome {
 
 impl ArqResult {
     /// The result of a job whose bytes are missing or no job: nothing is known of it but its id.
-    pub fn of_unknown(job_id: &str, queue: &str, job_try: u32, raised: Raised, now: Timestamp) -> Self {
+    pub fn of_unknown(
+        job_id: &str,
+        queue: &str,
+        job_try: u32,
+        raised: Raised,
+        now: Timestamp,
+    ) -> Self {
         Self {
             job_try,
             function: UNKNOWN.to_owned(),
@@ -84,7 +90,11 @@ fn name(value: Option<Value>) -> String {
 }
 
 /// The bytes in that codec; `form` is for the two codecs without exceptions.
-pub fn encode_result(result: &ArqResult, codec: Codec, form: FailureForm) -> Result<Vec<u8>, EncodeError> {
+pub fn encode_result(
+    result: &ArqResult,
+    codec: Codec,
+    form: FailureForm,
+) -> Result<Vec<u8>, EncodeError> {
     let mut map = MapWriter::new(codec, 11);
     map.put("t", &Value::Int(result.job_try.into()))?;
     map.put_text("f", &result.function)?;

@@ -152,7 +152,9 @@ impl From<serde_json::Value> for Value {
                 (None, None) => Self::Float(number.as_f64().unwrap_or(f64::NAN)),
             },
             serde_json::Value::String(text) => Self::Str(text),
-            serde_json::Value::Array(items) => Self::List(items.into_iter().map(Self::from).collect()),
+            serde_json::Value::Array(items) => {
+                Self::List(items.into_iter().map(Self::from).collect())
+            }
             serde_json::Value::Object(object) => {
                 let pair = |(key, value)| (Self::Str(key), Self::from(value));
                 Self::Dict(object.into_iter().map(pair).collect())
@@ -167,7 +169,11 @@ mod tests {
 
     #[test]
     fn integers_of_64_bits_are_exact_both_ways() {
-        for text in ["18446744073709551615", "-9223372036854775808", "9007199254740993"] {
+        for text in [
+            "18446744073709551615",
+            "-9223372036854775808",
+            "9007199254740993",
+        ] {
             let json: serde_json::Value = serde_json::from_str(text).unwrap();
             assert_eq!(Value::from(json.clone()).to_json().unwrap(), json);
         }
@@ -176,7 +182,10 @@ mod tests {
     #[test]
     fn what_json_lacks_is_named_with_its_place() {
         let big = Value::from(num_bigint::BigInt::from(u64::MAX) + 1);
-        let value = Value::Dict(vec![(Value::from("x"), Value::Tuple(vec![Value::None, big]))]);
+        let value = Value::Dict(vec![(
+            Value::from("x"),
+            Value::Tuple(vec![Value::None, big]),
+        )]);
         assert_eq!(
             value.to_json().unwrap_err().to_string(),
             "an integer of more than 64 bits at `$.x[1]` has no form in JSON"

@@ -68,8 +68,12 @@ fn all_different<'a>(keys: impl ExactSizeIterator<Item = &'a Value> + Clone) -> 
         return keys.map(Key).all(|key| seen.insert(key));
     }
     let later = keys.clone();
-    keys.enumerate()
-        .all(|(place, key)| later.clone().skip(place + 1).all(|other| Key(key) != Key(other)))
+    keys.enumerate().all(|(place, key)| {
+        later
+            .clone()
+            .skip(place + 1)
+            .all(|other| Key(key) != Key(other))
+    })
 }
 
 fn hashable(value: &Value) -> Result<(), Unhashable> {
@@ -78,7 +82,9 @@ fn hashable(value: &Value) -> Result<(), Unhashable> {
         Value::Dict(_) => "dict",
         Value::Set(_) => "set",
         Value::ByteArray(_) => "bytearray",
-        Value::Tuple(items) | Value::FrozenSet(items) => return items.iter().try_for_each(hashable),
+        Value::Tuple(items) | Value::FrozenSet(items) => {
+            return items.iter().try_for_each(hashable);
+        }
         _ => return Ok(()),
     };
     Err(Unhashable { type_name })
@@ -123,8 +129,13 @@ impl PartialEq for Key<'_> {
             return left == right && left != Number::Nan;
         }
         match (self.0, other.0) {
-            (Value::Tuple(left), Value::Tuple(right)) | (Value::FrozenSet(left), Value::FrozenSet(right)) => {
-                left.len() == right.len() && left.iter().zip(right).all(|(left, right)| Key(left) == Key(right))
+            (Value::Tuple(left), Value::Tuple(right))
+            | (Value::FrozenSet(left), Value::FrozenSet(right)) => {
+                left.len() == right.len()
+                    && left
+                        .iter()
+                        .zip(right)
+                        .all(|(left, right)| Key(left) == Key(right))
             }
             (Value::Object(_), _) => false,
             (left, right) => left == right,
@@ -210,6 +221,9 @@ mod tests {
     #[test]
     fn zero_has_one_key_whatever_its_sign() {
         let items = vec![Value::Float(0.0), Value::Float(-0.0), Value::Int(0)];
-        assert_eq!(Value::set(items).unwrap(), Value::Set(vec![Value::Float(0.0)]));
+        assert_eq!(
+            Value::set(items).unwrap(),
+            Value::Set(vec![Value::Float(0.0)])
+        );
     }
 }

@@ -15,7 +15,11 @@ const DAY_MICROS: i64 = 86_400_000_000;
 impl DateTime {
     /// `None` where Python has no such moment: years are 1 to 9999, time of day is whole microseconds, and an
     /// offset is less than a day.
-    pub fn new(civil: jiff::civil::DateTime, offset_micros: Option<i64>, fold: bool) -> Option<Self> {
+    pub fn new(
+        civil: jiff::civil::DateTime,
+        offset_micros: Option<i64>,
+        fold: bool,
+    ) -> Option<Self> {
         let offset_fits = offset_micros.is_none_or(|offset| offset.abs() < DAY_MICROS);
         let fits = civil.year() >= 1 && civil.subsec_nanosecond() % 1_000 == 0 && offset_fits;
         fits.then_some(Self {
@@ -88,7 +92,8 @@ impl TimeDelta {
     /// The sum of the three, each of any sign; `None` beyond Python's range.
     pub fn new(days: i64, seconds: i64, micros: i64) -> Option<Self> {
         let day_micros = i128::from(DAY_MICROS);
-        let total = i128::from(days) * day_micros + i128::from(seconds) * 1_000_000 + i128::from(micros);
+        let total =
+            i128::from(days) * day_micros + i128::from(seconds) * 1_000_000 + i128::from(micros);
         let days = total.div_euclid(day_micros);
         let rest = total.rem_euclid(day_micros);
         if days.abs() > Self::MAX_DAYS {
@@ -117,7 +122,9 @@ impl TimeDelta {
 
     /// The whole span in microseconds.
     pub fn total_micros(&self) -> i128 {
-        i128::from(self.days) * i128::from(DAY_MICROS) + i128::from(self.seconds) * 1_000_000 + i128::from(self.micros)
+        i128::from(self.days) * i128::from(DAY_MICROS)
+            + i128::from(self.seconds) * 1_000_000
+            + i128::from(self.micros)
     }
 }
 
@@ -129,7 +136,13 @@ impl fmt::Display for TimeDelta {
             write!(f, "{} day{plural}, ", self.days)?;
         }
         let seconds = self.seconds;
-        write!(f, "{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)?;
+        write!(
+            f,
+            "{}:{:02}:{:02}",
+            seconds / 3600,
+            seconds / 60 % 60,
+            seconds % 60
+        )?;
         if self.micros != 0 {
             write!(f, ".{:06}", self.micros)?;
         }
@@ -147,8 +160,14 @@ mod tests {
         let shown = |offset| DateTime::new(civil, offset, false).unwrap().to_string();
         assert_eq!(shown(None), "0001-02-03T04:05:06.000007");
         assert_eq!(shown(Some(0)), "0001-02-03T04:05:06.000007+00:00");
-        assert_eq!(shown(Some(-5_400_000_000)), "0001-02-03T04:05:06.000007-01:30");
-        assert_eq!(shown(Some(1_000_001)), "0001-02-03T04:05:06.000007+00:00:01.000001");
+        assert_eq!(
+            shown(Some(-5_400_000_000)),
+            "0001-02-03T04:05:06.000007-01:30"
+        );
+        assert_eq!(
+            shown(Some(1_000_001)),
+            "0001-02-03T04:05:06.000007+00:00:01.000001"
+        );
     }
 
     #[test]
@@ -163,7 +182,10 @@ mod tests {
     #[test]
     fn a_negative_span_has_negative_days() {
         let span = TimeDelta::new(0, 0, -1).unwrap();
-        assert_eq!((span.days(), span.seconds(), span.micros()), (-1, 86_399, 999_999));
+        assert_eq!(
+            (span.days(), span.seconds(), span.micros()),
+            (-1, 86_399, 999_999)
+        );
         assert_eq!(span.to_string(), "-1 day, 23:59:59.999999");
         assert_eq!(span.total_micros(), -1);
     }

@@ -58,18 +58,35 @@ const TABLE: [(&str, &str, Callable); 23] = [
     ("collections", "OrderedDict", Callable::OrderedDict),
     ("numpy", "ndarray", Callable::NumpyArray),
     ("numpy", "dtype", Callable::NumpyDType),
-    ("numpy._core.multiarray", "_reconstruct", Callable::NumpyReconstruct),
+    (
+        "numpy._core.multiarray",
+        "_reconstruct",
+        Callable::NumpyReconstruct,
+    ),
     ("numpy._core.multiarray", "scalar", Callable::NumpyScalar),
-    ("numpy._core.numeric", "_frombuffer", Callable::NumpyFromBuffer),
-    ("numpy.core.multiarray", "_reconstruct", Callable::NumpyReconstruct),
+    (
+        "numpy._core.numeric",
+        "_frombuffer",
+        Callable::NumpyFromBuffer,
+    ),
+    (
+        "numpy.core.multiarray",
+        "_reconstruct",
+        Callable::NumpyReconstruct,
+    ),
     ("numpy.core.multiarray", "scalar", Callable::NumpyScalar),
-    ("numpy.core.numeric", "_frombuffer", Callable::NumpyFromBuffer),
+    (
+        "numpy.core.numeric",
+        "_frombuffer",
+        Callable::NumpyFromBuffer,
+    ),
 ];
 
 impl Callable {
     pub(super) fn named(module: &str, name: &str) -> Option<Self> {
         let mut rows = TABLE.iter();
-        rows.find(|row| (row.0, row.1) == (module, name)).map(|row| row.2)
+        rows.find(|row| (row.0, row.1) == (module, name))
+            .map(|row| row.2)
     }
 
     /// Module and name.
@@ -124,7 +141,11 @@ pub(super) fn call<'a>(
         Callable::TimeDelta => time_delta(memory, args).map(plain),
         Callable::TimeZone => time_zone(memory, args).map(Node::TimeZone),
         Callable::Decimal => decimal(memory, args)?.map(plain),
-        Callable::Bytes | Callable::OrderedDict | Callable::Object | Callable::Uuid | Callable::NumpyArray => None,
+        Callable::Bytes
+        | Callable::OrderedDict
+        | Callable::Object
+        | Callable::Uuid
+        | Callable::NumpyArray => None,
     })
 }
 
@@ -172,7 +193,8 @@ fn encoded(memory: &mut Memory<'_>, args: &[Id]) -> Result<Option<Vec<u8>>, Deco
     };
     let len = memory.text(*text).map_or(0, str::len);
     memory.charge::<u8>(len)?;
-    let (Some(text), Some("latin1" | "latin-1")) = (memory.text(*text), memory.text(*encoding)) else {
+    let (Some(text), Some("latin1" | "latin-1")) = (memory.text(*text), memory.text(*encoding))
+    else {
         return Ok(None);
     };
     Ok(text.chars().map(|c| u8::try_from(c).ok()).collect())
@@ -183,7 +205,9 @@ fn reconstructed<'a>(memory: &Memory<'a>, args: &[Id]) -> Option<Node<'a>> {
     let [class, base, start] = args else {
         return None;
     };
-    if !matches!(memory.node(*base), Node::Callable(Callable::Object)) || !matches!(memory.node(*start), Node::None) {
+    if !matches!(memory.node(*base), Node::Callable(Callable::Object))
+        || !matches!(memory.node(*start), Node::None)
+    {
         return None;
     }
     match memory.node(*class) {
@@ -248,7 +272,11 @@ fn time_delta(memory: &Memory<'_>, args: &[Id]) -> Option<Value> {
     let [days, seconds, micros] = args else {
         return None;
     };
-    let span = TimeDelta::new(memory.int(*days)?, memory.int(*seconds)?, memory.int(*micros)?)?;
+    let span = TimeDelta::new(
+        memory.int(*days)?,
+        memory.int(*seconds)?,
+        memory.int(*micros)?,
+    )?;
     Some(Value::TimeDelta(span))
 }
 
@@ -282,12 +310,17 @@ fn decimal(memory: &mut Memory<'_>, args: &[Id]) -> Result<Option<Value>, Decode
 fn is_decimal(text: &str) -> bool {
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     let all_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    let not_a_number = unsigned.strip_prefix("sNaN").or(unsigned.strip_prefix("NaN"));
+    let not_a_number = unsigned
+        .strip_prefix("sNaN")
+        .or(unsigned.strip_prefix("NaN"));
     if unsigned == "Infinity" || not_a_number.is_some_and(all_digits) {
         return true;
     }
     let (number, exponent) = match unsigned.split_once(['E', 'e']) {
-        Some((number, exponent)) => (number, exponent.strip_prefix(['-', '+']).unwrap_or(exponent)),
+        Some((number, exponent)) => (
+            number,
+            exponent.strip_prefix(['-', '+']).unwrap_or(exponent),
+        ),
         None => (unsigned, "0"),
     };
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
@@ -321,10 +354,22 @@ mod tests {
 
     #[test]
     fn decimals_are_what_python_takes() {
-        for text in ["0", "-12.3400", "1E+5", "-0.001E+5", ".5", "5.", "Infinity", "-NaN123", "sNaN"] {
+        for text in [
+            "0",
+            "-12.3400",
+            "1E+5",
+            "-0.001E+5",
+            ".5",
+            "5.",
+            "Infinity",
+            "-NaN123",
+            "sNaN",
+        ] {
             assert!(is_decimal(text), "{text}");
         }
-        for text in ["", ".", "1E", "--1", "1.2.3", "0x1", "inf", "1_0", "١", "NaNa"] {
+        for text in [
+            "", ".", "1E", "--1", "1.2.3", "0x1", "inf", "1_0", "١", "NaNa",
+        ] {
             assert!(!is_decimal(text), "{text}");
         }
     }

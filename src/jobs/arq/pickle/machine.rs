@@ -20,7 +20,11 @@ use crate::jobs::value::Value;
 const MAX_INT_BYTES: usize = MAX_DIGITS * 10 / 24;
 
 /// Runs the program; the node is what it leaves.
-pub(super) fn run<'a>(bytes: &'a [u8], objects: Objects, accept: &Accept) -> Result<(Memory<'a>, Id), DecodeError> {
+pub(super) fn run<'a>(
+    bytes: &'a [u8],
+    objects: Objects,
+    accept: &Accept,
+) -> Result<(Memory<'a>, Id), DecodeError> {
     let mut machine = Machine {
         bytes,
         at: 0,
@@ -67,15 +71,25 @@ impl<'a> Machine<'a> {
             b'N' => self.push(Node::None),
             0x88 => self.push(Node::Bool(true)),
             0x89 => self.push(Node::Bool(false)),
-            b'K' => self.array().and_then(|raw| self.push(Node::Int(u8::from_le_bytes(raw).into()))),
-            b'M' => self.array().and_then(|raw| self.push(Node::Int(u16::from_le_bytes(raw).into()))),
-            b'J' => self.array().and_then(|raw| self.push(Node::Int(i32::from_le_bytes(raw).into()))),
+            b'K' => self
+                .array()
+                .and_then(|raw| self.push(Node::Int(u8::from_le_bytes(raw).into()))),
+            b'M' => self
+                .array()
+                .and_then(|raw| self.push(Node::Int(u16::from_le_bytes(raw).into()))),
+            b'J' => self
+                .array()
+                .and_then(|raw| self.push(Node::Int(i32::from_le_bytes(raw).into()))),
             0x8a => self.len1().and_then(|len| self.long(len)),
             0x8b => self.len4().and_then(|len| self.long(len)),
             b'I' => self.line_value("an INT", text::int_line),
             b'L' => self.line_value("a LONG", text::long_line),
-            b'F' => self.line_value("a FLOAT", |line| str::from_utf8(line).ok()?.parse().ok().map(Value::Float)),
-            b'G' => self.array().and_then(|raw| self.push(Node::Float(f64::from_be_bytes(raw)))),
+            b'F' => self.line_value("a FLOAT", |line| {
+                str::from_utf8(line).ok()?.parse().ok().map(Value::Float)
+            }),
+            b'G' => self
+                .array()
+                .and_then(|raw| self.push(Node::Float(f64::from_be_bytes(raw)))),
             b'V' => self.unicode_line(),
             0x8c => self.len1().and_then(|len| self.unicode(len)),
             b'X' => self.len4().and_then(|len| self.unicode(len)),
@@ -83,7 +97,9 @@ impl<'a> Machine<'a> {
             b'C' => self.len1().and_then(|len| self.binary(len, Node::Bytes)),
             b'B' => self.len4().and_then(|len| self.binary(len, Node::Bytes)),
             0x8e => self.len8().and_then(|len| self.binary(len, Node::Bytes)),
-            0x96 => self.len8().and_then(|len| self.binary(len, Node::ByteArray)),
+            0x96 => self
+                .len8()
+                .and_then(|len| self.binary(len, Node::ByteArray)),
             b']' => self.push(Node::List(Vec::new())),
             b'}' => self.push(Node::Dict(Vec::new())),
             b')' => self.push(Node::Tuple(Vec::new())),
@@ -94,8 +110,12 @@ impl<'a> Machine<'a> {
                 Ok(())
             }
             b'l' => self.marked().and_then(|items| self.push(Node::List(items))),
-            b't' => self.marked().and_then(|items| self.push(Node::Tuple(items))),
-            0x91 => self.marked().and_then(|items| self.push(Node::FrozenSet(items))),
+            b't' => self
+                .marked()
+                .and_then(|items| self.push(Node::Tuple(items))),
+            0x91 => self
+                .marked()
+                .and_then(|items| self.push(Node::FrozenSet(items))),
             b'd' => {
                 let items = self.marked()?;
                 let pairs = self.pairs(&items)?;
@@ -207,7 +227,8 @@ impl<'a> Machine<'a> {
 
     fn index_line(&mut self) -> Result<usize, DecodeError> {
         let line = self.text_line()?;
-        line.parse().map_err(|_| self.error("a malformed memo index"))
+        line.parse()
+            .map_err(|_| self.error("a malformed memo index"))
     }
 
     fn len1(&mut self) -> Result<usize, DecodeError> {
@@ -254,7 +275,11 @@ impl<'a> Machine<'a> {
         self.push_value(Value::from(BigInt::from_signed_bytes_le(raw)))
     }
 
-    fn line_value(&mut self, what: &str, read: impl FnOnce(&[u8]) -> Option<Value>) -> Result<(), DecodeError> {
+    fn line_value(
+        &mut self,
+        what: &str,
+        read: impl FnOnce(&[u8]) -> Option<Value>,
+    ) -> Result<(), DecodeError> {
         let line = self.line()?;
         match read(line) {
             Some(value) => self.push_value(value),
@@ -293,7 +318,11 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn binary(&mut self, len: usize, node: fn(Cow<'a, [u8]>) -> Node<'a>) -> Result<(), DecodeError> {
+    fn binary(
+        &mut self,
+        len: usize,
+        node: fn(Cow<'a, [u8]>) -> Node<'a>,
+    ) -> Result<(), DecodeError> {
         let raw = self.take(len)?;
         self.push(node(Cow::Borrowed(raw)))
     }
@@ -374,7 +403,8 @@ impl<'a> Machine<'a> {
             return Err(self.error(format!("memo index {index} is larger than the pickle")));
         }
         if index >= self.memo.len() {
-            self.memory.charge::<Option<Id>>(index + 1 - self.memo.len())?;
+            self.memory
+                .charge::<Option<Id>>(index + 1 - self.memo.len())?;
             self.memo.resize(index + 1, None);
         }
         if let Some(entry) = self.memo.get_mut(index) {
@@ -435,7 +465,10 @@ impl Machine<'_> {
     }
 
     fn misuse(&self, what: &str, target: Id) -> DecodeError {
-        self.error(format!("a {} is {what}", self.memory.node(target).type_name()))
+        self.error(format!(
+            "a {} is {what}",
+            self.memory.node(target).type_name()
+        ))
     }
 }
 
@@ -482,7 +515,10 @@ impl<'a> Machine<'a> {
                 let made = calls::call(&mut self.memory, callable, args)?;
                 match made {
                     Some(node) => self.push(node),
-                    None => Err(self.error(format!("a call of `{callable}` that Python does not write"))),
+                    None => {
+                        Err(self
+                            .error(format!("a call of `{callable}` that Python does not write")))
+                    }
                 }
             }
             Node::Global(class) => {
@@ -501,7 +537,9 @@ impl<'a> Machine<'a> {
     fn new_object(&mut self, kwargs: Option<Id>) -> Result<(), DecodeError> {
         let (args, class) = (self.pop()?, self.pop()?);
         match self.memory.node(class) {
-            Node::Callable(Callable::Uuid) if kwargs.is_none() && self.memory.tuple(args) == Some(&[]) => {
+            Node::Callable(Callable::Uuid)
+                if kwargs.is_none() && self.memory.tuple(args) == Some(&[]) =>
+            {
                 self.push(Node::EmptyUuid)
             }
             Node::Global(class) => {
@@ -512,7 +550,12 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn object(&mut self, class: Global<'a>, args: Id, kwargs: Option<Id>) -> Result<(), DecodeError> {
+    fn object(
+        &mut self,
+        class: Global<'a>,
+        args: Id,
+        kwargs: Option<Id>,
+    ) -> Result<(), DecodeError> {
         let Some(args) = self.memory.tuple(args).map(<[Id]>::to_vec) else {
             return Err(self.error("an object whose arguments are no tuple"));
         };
@@ -523,7 +566,8 @@ impl<'a> Machine<'a> {
         };
         self.memory.charge::<Id>(args.len() + 2 * kwargs.len())?;
         self.memory.charge::<ObjectNode<'a>>(1)?;
-        self.memory.charge::<u8>(class.module.len() + class.name.len())?;
+        self.memory
+            .charge::<u8>(class.module.len() + class.name.len())?;
         self.push(Node::Object(Box::new(ObjectNode {
             class,
             args,

@@ -29,7 +29,11 @@ use crate::jobs::value::Value;
 
 pub(super) use self::write::{put, put_exception, put_header, put_stop, put_text};
 
-pub(super) fn decode(bytes: &[u8], objects: Objects, accept: &Accept) -> Result<Value, DecodeError> {
+pub(super) fn decode(
+    bytes: &[u8],
+    objects: Objects,
+    accept: &Accept,
+) -> Result<Value, DecodeError> {
     let (memory, root) = machine::run(bytes, objects, accept)?;
     tree::unfold(&memory, root, accept)
 }

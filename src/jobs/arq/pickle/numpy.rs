@@ -55,7 +55,11 @@ pub(super) fn dtype<'a>(memory: &Memory<'_>, args: &[Id]) -> Option<Node<'a>> {
 }
 
 /// The state of a dtype: version 3, byte order, and six things that plain dtypes have no use for.
-pub(super) fn dtype_with_state<'a>(memory: &Memory<'_>, dtype: DType, state: Id) -> Option<Node<'a>> {
+pub(super) fn dtype_with_state<'a>(
+    memory: &Memory<'_>,
+    dtype: DType,
+    state: Id,
+) -> Option<Node<'a>> {
     let (version, order, fields) = match memory.tuple(state)? {
         [version, order, _, _, fields, ..] => (version, order, fields),
         _ => return None,
@@ -68,7 +72,10 @@ pub(super) fn dtype_with_state<'a>(memory: &Memory<'_>, dtype: DType, state: Id)
         ">" => true,
         _ => return None,
     };
-    Some(Node::DType(DType { big_endian, ..dtype }))
+    Some(Node::DType(DType {
+        big_endian,
+        ..dtype
+    }))
 }
 
 /// `_reconstruct(ndarray, (0,), b"b")`: an array that its state fills.
@@ -80,7 +87,10 @@ pub(super) fn reconstruct<'a>(memory: &Memory<'_>, args: &[Id]) -> Option<Node<'
 }
 
 /// The state of an array: version 1, shape, dtype, whether in Fortran's order, bytes.
-pub(super) fn array_with_state<'a>(memory: &mut Memory<'_>, state: Id) -> Result<Option<Node<'a>>, DecodeError> {
+pub(super) fn array_with_state<'a>(
+    memory: &mut Memory<'_>,
+    state: Id,
+) -> Result<Option<Node<'a>>, DecodeError> {
     let Some([version, shape, dtype, fortran, data]) = memory.tuple(state) else {
         return Ok(None);
     };
@@ -93,7 +103,10 @@ pub(super) fn array_with_state<'a>(memory: &mut Memory<'_>, state: Id) -> Result
 }
 
 /// `_frombuffer(bytes, dtype, shape, order)`.
-pub(super) fn from_buffer<'a>(memory: &mut Memory<'_>, args: &[Id]) -> Result<Option<Node<'a>>, DecodeError> {
+pub(super) fn from_buffer<'a>(
+    memory: &mut Memory<'_>,
+    args: &[Id],
+) -> Result<Option<Node<'a>>, DecodeError> {
     let [data, dtype, shape, order] = args else {
         return Ok(None);
     };
@@ -106,7 +119,10 @@ pub(super) fn from_buffer<'a>(memory: &mut Memory<'_>, args: &[Id]) -> Result<Op
 }
 
 /// `scalar(dtype, bytes)`.
-pub(super) fn scalar<'a>(memory: &mut Memory<'_>, args: &[Id]) -> Result<Option<Node<'a>>, DecodeError> {
+pub(super) fn scalar<'a>(
+    memory: &mut Memory<'_>,
+    args: &[Id],
+) -> Result<Option<Node<'a>>, DecodeError> {
     let [dtype, data] = args else {
         return Ok(None);
     };
@@ -187,7 +203,11 @@ fn strides(shape: &[usize], fortran: bool) -> Vec<usize> {
     let mut strides = vec![1; shape.len()];
     let mut stride: usize = 1;
     for place in 0..shape.len() {
-        let dimension = if fortran { place } else { shape.len() - 1 - place };
+        let dimension = if fortran {
+            place
+        } else {
+            shape.len() - 1 - place
+        };
         strides[dimension] = stride;
         // Only an array without elements can overflow here, and that has no use for strides.
         stride = stride.wrapping_mul(shape[dimension]);
@@ -230,7 +250,10 @@ fn element(dtype: DType, data: &[u8]) -> Option<Value> {
             Some(Value::from(text.trim_end_matches('\0')))
         }
         Kind::Bytes => {
-            let end = data.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            let end = data
+                .iter()
+                .rposition(|byte| *byte != 0)
+                .map_or(0, |last| last + 1);
             Some(Value::Bytes(data.get(..end)?.to_vec()))
         }
         Kind::Bool => data.first().map(|byte| Value::Bool(*byte != 0)),

@@ -61,7 +61,11 @@ pub(super) fn long_line(line: &[u8]) -> Option<Value> {
 /// A name out of a pickle, fit for a message: short, and without control characters.
 pub(super) fn shown(name: &str) -> String {
     const MOST: usize = 64;
-    let mut shown: String = name.chars().take(MOST).flat_map(char::escape_debug).collect();
+    let mut shown: String = name
+        .chars()
+        .take(MOST)
+        .flat_map(char::escape_debug)
+        .collect();
     if name.chars().nth(MOST).is_some() {
         shown.push('…');
     }

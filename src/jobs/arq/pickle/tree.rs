@@ -27,7 +27,10 @@ enum Size {
     Unknown,
     /// Being measured: to meet it again is to be inside of it.
     Open,
-    Known { bytes: usize, height: usize },
+    Known {
+        bytes: usize,
+        height: usize,
+    },
 }
 
 struct Measuring<'m, 'a> {
@@ -44,7 +47,9 @@ impl Measuring<'_, '_> {
             limit: self.accept.max_depth,
         };
         match self.sizes.get(place) {
-            Some(Size::Known { height, .. }) if depth + height > self.accept.max_depth => return Err(too_deep),
+            Some(Size::Known { height, .. }) if depth + height > self.accept.max_depth => {
+                return Err(too_deep);
+            }
             Some(Size::Known { bytes, height }) => return Ok((*bytes, *height)),
             Some(Size::Open) => return Err(error("a value inside of itself")),
             Some(Size::Unknown) | None => {}
@@ -65,7 +70,9 @@ impl Measuring<'_, '_> {
             | Node::EmptyUuid
             | Node::DType(_)
             | Node::EmptyArray => {}
-            Node::BigInt(value) => total.add(size_of_val(value.as_ref()) + value.bits() as usize / 8),
+            Node::BigInt(value) => {
+                total.add(size_of_val(value.as_ref()) + value.bits() as usize / 8)
+            }
             Node::Str(text) => total.add(text.len()),
             Node::Bytes(bytes) | Node::ByteArray(bytes) => total.add(bytes.len()),
             Node::Plain(value) => {
@@ -76,7 +83,9 @@ impl Measuring<'_, '_> {
                     return Err(too_deep);
                 }
             }
-            Node::Global(class) => total.add(size_of::<Object>() + class.module.len() + class.name.len()),
+            Node::Global(class) => {
+                total.add(size_of::<Object>() + class.module.len() + class.name.len())
+            }
             Node::List(items) | Node::Tuple(items) | Node::Set(items) | Node::FrozenSet(items) => {
                 self.parts(items.iter(), depth, &mut total)?;
             }
@@ -85,9 +94,15 @@ impl Measuring<'_, '_> {
                 self.parts(parts, depth, &mut total)?;
             }
             Node::Object(object) => {
-                total.add(size_of::<Object>() + object.class.module.len() + object.class.name.len());
+                total
+                    .add(size_of::<Object>() + object.class.module.len() + object.class.name.len());
                 let kwargs = object.kwargs.iter().flat_map(|(key, value)| [key, value]);
-                let parts = object.args.iter().chain(kwargs).chain(&object.state).chain(&object.items);
+                let parts = object
+                    .args
+                    .iter()
+                    .chain(kwargs)
+                    .chain(&object.state)
+                    .chain(&object.items);
                 self.parts(parts, depth, &mut total)?;
             }
         }
@@ -185,12 +200,19 @@ fn build(memory: &Memory<'_>, id: Id) -> Result<Value, DecodeError> {
             name: object.class.name.clone().into_owned(),
             args: items(memory, &object.args)?,
             kwargs: pairs(memory, &object.kwargs)?,
-            state: object.state.map_or(Ok(Value::None), |state| build(memory, state))?,
+            state: object
+                .state
+                .map_or(Ok(Value::None), |state| build(memory, state))?,
             items: items(memory, &object.items)?,
         })),
-        Node::Callable(callable) => return Err(error(format!("`{callable}` is no value by itself"))),
+        Node::Callable(callable) => {
+            return Err(error(format!("`{callable}` is no value by itself")));
+        }
         Node::TimeZone(_) | Node::EmptyUuid | Node::DType(_) | Node::EmptyArray => {
-            return Err(error(format!("a {} is no value by itself", memory.node(id).type_name())));
+            return Err(error(format!(
+                "a {} is no value by itself",
+                memory.node(id).type_name()
+            )));
         }
     })
 }

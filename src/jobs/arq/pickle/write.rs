@@ -69,7 +69,12 @@ pub(in crate::jobs::arq) fn put(out: &mut Vec<u8>, value: &Value) -> Result<(), 
         }
         Value::DateTime(moment) => put_date_time(out, moment),
         Value::Date(date) => put_date(out, *date)?,
-        Value::TimeDelta(span) => put_time_delta(out, span.days().into(), span.seconds().into(), span.micros().into()),
+        Value::TimeDelta(span) => put_time_delta(
+            out,
+            span.days().into(),
+            span.seconds().into(),
+            span.micros().into(),
+        ),
         Value::Decimal(text) => {
             put_class(out, "decimal", "Decimal");
             put_text(out, text);
@@ -100,7 +105,12 @@ fn no_form(what: impl Display) -> Result<(), EncodeError> {
     })
 }
 
-fn put_filled(out: &mut Vec<u8>, empty: &[u8], fill: &[u8], items: &[Value]) -> Result<(), EncodeError> {
+fn put_filled(
+    out: &mut Vec<u8>,
+    empty: &[u8],
+    fill: &[u8],
+    items: &[Value],
+) -> Result<(), EncodeError> {
     out.extend_from_slice(empty);
     if items.is_empty() {
         return Ok(());
@@ -192,11 +202,31 @@ fn put_date_time(out: &mut Vec<u8>, moment: &DateTime) {
     let micros = civil.subsec_nanosecond() / 1_000;
     let [_, us1, us2, us3] = micros.to_be_bytes();
     let [y1, y2] = civil.year().to_be_bytes();
-    let [month, day, hour, minute, second] =
-        [civil.month(), civil.day(), civil.hour(), civil.minute(), civil.second()].map(i8::cast_unsigned);
+    let [month, day, hour, minute, second] = [
+        civil.month(),
+        civil.day(),
+        civil.hour(),
+        civil.minute(),
+        civil.second(),
+    ]
+    .map(i8::cast_unsigned);
     let fold = if moment.fold() { 0x80 } else { 0 };
     put_class(out, "datetime", "datetime");
-    put_bytes(out, &[y1, y2, month | fold, day, hour, minute, second, us1, us2, us3]);
+    put_bytes(
+        out,
+        &[
+            y1,
+            y2,
+            month | fold,
+            day,
+            hour,
+            minute,
+            second,
+            us1,
+            us2,
+            us3,
+        ],
+    );
     match moment.offset_micros() {
         None => out.push(0x85),
         Some(offset) => {
@@ -214,7 +244,15 @@ fn put_date(out: &mut Vec<u8>, date: jiff::civil::Date) -> Result<(), EncodeErro
     }
     let [y1, y2] = date.year().to_be_bytes();
     put_class(out, "datetime", "date");
-    put_bytes(out, &[y1, y2, date.month().cast_unsigned(), date.day().cast_unsigned()]);
+    put_bytes(
+        out,
+        &[
+            y1,
+            y2,
+            date.month().cast_unsigned(),
+            date.day().cast_unsigned(),
+        ],
+    );
     out.extend_from_slice(&[0x85, b'R']);
     Ok(())
 }

@@ -10,7 +10,8 @@ fn read(bytes: &[u8], objects: Objects) -> Result<serde_json::Value, String> {
         ..Accept::default()
     };
     let read = pickle::decode(bytes, objects, &accept);
-    read.map(|value| tagged(&value)).map_err(|error| error.to_string())
+    read.map(|value| tagged(&value))
+        .map_err(|error| error.to_string())
 }
 
 #[test]
@@ -37,9 +38,17 @@ fn a_class_in_a_result_is_a_record_and_nothing_else() {
             "os_system" | "builtins_eval" | "builtins_getattr" | "newobj_popen"
         );
         let is_value = item["expect"].as_str().unwrap().starts_with("accept");
-        assert_eq!(outcome.is_ok(), is_record || is_value, "{}: {outcome:?}", item["name"]);
+        assert_eq!(
+            outcome.is_ok(),
+            is_record || is_value,
+            "{}: {outcome:?}",
+            item["name"]
+        );
     }
-    let call = read(b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x02id\x85R.", Objects::Record);
+    let call = read(
+        b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x02id\x85R.",
+        Objects::Record,
+    );
     let record = serde_json::json!({"$exc": {"module": "os", "name": "system", "args": ["id"]}});
     assert_eq!(call.unwrap(), record);
 }
@@ -53,21 +62,57 @@ fn a_refusal_says_what_and_where() {
         read(&unhex(&item["hex"]), Objects::Refuse).unwrap_err()
     };
     for (name, wanted) in [
-        ("os_system", "pickle: `os.system` at byte 14 is no plain value"),
-        ("os_system_proto0", "pickle: `os.system` at byte 0 is no plain value"),
-        ("persid", "pickle: a persistent id at byte 5 is no plain value"),
-        ("ext1", "pickle: an object of the extension registry at byte 2 is no plain value"),
-        ("next_buffer", "pickle: an out-of-band buffer at byte 2 is no plain value"),
-        ("huge_binunicode8", "pickle: 4611686018427387904 bytes are claimed and not there at byte 2"),
-        ("huge_long4", "pickle: 2147483647 bytes are claimed and not there at byte 2"),
-        ("huge_long_binput", "pickle: memo index 2147483647 is larger than the pickle at byte 3"),
-        ("frame_too_long", "pickle: a frame of 1000000 bytes is claimed and not there at byte 2"),
-        ("deep_list", "nested more than 128 levels deep"),
-        ("memo_bomb", "the value needs more than 1048576 bytes of memory"),
+        (
+            "os_system",
+            "pickle: `os.system` at byte 14 is no plain value",
+        ),
+        (
+            "os_system_proto0",
+            "pickle: `os.system` at byte 0 is no plain value",
+        ),
+        (
+            "persid",
+            "pickle: a persistent id at byte 5 is no plain value",
+        ),
+        (
+            "ext1",
+            "pickle: an object of the extension registry at byte 2 is no plain value",
+        ),
+        (
+            "next_buffer",
+            "pickle: an out-of-band buffer at byte 2 is no plain value",
+        ),
+        (
+            "huge_binunicode8",
+            "pickle: 4611686018427387904 bytes are claimed and not there at byte 2",
+        ),
+        (
+            "huge_long4",
+            "pickle: 2147483647 bytes are claimed and not there at byte 2",
+        ),
+        (
+            "huge_long_binput",
+            "pickle: memo index 2147483647 is larger than the pickle at byte 3",
+        ),
+        (
+            "frame_too_long",
+            "pickle: a frame of 1000000 bytes is claimed and not there at byte 2",
+        ),
+        ("deep_list", "nested more than 160 levels deep"),
+        (
+            "memo_bomb",
+            "the value needs more than 1048576 bytes of memory",
+        ),
         ("self_list", "pickle: a value inside of itself"),
-        ("unhashable_key", "pickle: a list cannot be a key of a dict or an item of a set"),
+        (
+            "unhashable_key",
+            "pickle: a list cannot be a key of a dict or an item of a set",
+        ),
         ("odd_setitems", "pickle: a key without a value at byte 7"),
-        ("append_to_tuple", "pickle: a tuple is appended to at byte 5"),
+        (
+            "append_to_tuple",
+            "pickle: a tuple is appended to at byte 5",
+        ),
         ("build_dict", "pickle: a dict is given a state at byte 4"),
         ("no_mark", "pickle: there is no mark on the stack at byte 5"),
         ("stack_underflow", "pickle: the stack is empty at byte 2"),
@@ -122,8 +167,12 @@ fn a_text_that_is_used_often_counts_often() {
 #[test]
 fn arrays_without_elements_are_not_free() {
     let dtype = b"\x8c\x05numpy\x8c\x05dtype\x93\x8c\x02f4\x89\x88\x87R(K\x03\x8c\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb";
-    for shape in [&b"J\x00\x00\x00\x40K\x00\x86"[..], b"J\x00\x00\x00\x40J\x00\x00\x00\x40J\x00\x00\x00\x40\x87"] {
-        let mut bytes = b"\x80\x05\x8c\x13numpy._core.numeric\x8c\x0b_frombuffer\x93(C\x00".to_vec();
+    for shape in [
+        &b"J\x00\x00\x00\x40K\x00\x86"[..],
+        b"J\x00\x00\x00\x40J\x00\x00\x00\x40J\x00\x00\x00\x40\x87",
+    ] {
+        let mut bytes =
+            b"\x80\x05\x8c\x13numpy._core.numeric\x8c\x0b_frombuffer\x93(C\x00".to_vec();
         bytes.extend_from_slice(dtype);
         bytes.extend_from_slice(shape);
         bytes.extend_from_slice(b"\x8c\x01CtR.");
@@ -132,7 +181,10 @@ fn arrays_without_elements_are_not_free() {
     let mut empty = b"\x80\x05\x8c\x13numpy._core.numeric\x8c\x0b_frombuffer\x93(C\x00".to_vec();
     empty.extend_from_slice(dtype);
     empty.extend_from_slice(b"K\x00J\x00\x00\x00\x40J\x00\x00\x00\x40\x87\x8c\x01CtR.");
-    assert_eq!(read(&empty, Objects::Refuse).unwrap(), serde_json::json!([]));
+    assert_eq!(
+        read(&empty, Objects::Refuse).unwrap(),
+        serde_json::json!([])
+    );
 }
 
 #[test]
@@ -143,7 +195,11 @@ fn a_cut_pickle_is_refused_wherever_it_ends() {
             continue;
         }
         for len in 0..bytes.len() {
-            assert!(read(&bytes[..len], Objects::Record).is_err(), "{} at {len}", item["name"]);
+            assert!(
+                read(&bytes[..len], Objects::Record).is_err(),
+                "{} at {len}",
+                item["name"]
+            );
         }
     }
 }
@@ -155,5 +211,11 @@ fn a_job_above_the_size_limit_is_not_read() {
         ..Accept::default()
     };
     let error = decode_job(b"{\"t\": null}", &accept).unwrap_err();
-    assert!(matches!(error, DecodeError::TooLarge { size: 11, limit: 10 }));
+    assert!(matches!(
+        error,
+        DecodeError::TooLarge {
+            size: 11,
+            limit: 10
+        }
+    ));
 }

@@ -5,17 +5,23 @@ mod hostile;
 mod pickles;
 mod properties;
 mod scenarios;
+mod written;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use crate::jobs::value::{Object, Value};
 
+fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/arq")
+        .join(name)
+}
+
 /// A file of golden data. It has one lone surrogate, which strict JSON refuses; bytes stand beside it in hex.
 fn golden(name: &str) -> serde_json::Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/arq").join(name);
-    let text = fs_err::read_to_string(path).unwrap();
+    let text = fs_err::read_to_string(path(name)).unwrap();
     serde_json::from_str(&text.replace("\\ud800y", "\\ufffdy")).unwrap()
 }
 
@@ -48,7 +54,9 @@ fn tagged(value: &Value) -> serde_json::Value {
         Value::Dict(pairs) => tagged_pairs(pairs),
         Value::DateTime(moment) => json!({"$datetime": moment.to_string()}),
         Value::Date(date) => json!({"$date": date.to_string()}),
-        Value::TimeDelta(span) => json!({"$timedelta_us": i64::try_from(span.total_micros()).unwrap()}),
+        Value::TimeDelta(span) => {
+            json!({"$timedelta_us": i64::try_from(span.total_micros()).unwrap()})
+        }
         Value::Decimal(text) => json!({"$decimal": text}),
         Value::Uuid(uuid) => json!({"$uuid": uuid.to_string()}),
         Value::Complex { re, im } => json!({"$complex": [re, im]}),
@@ -82,10 +90,14 @@ fn sorted(items: &[Value]) -> serde_json::Value {
 fn tagged_pairs(pairs: &[(Value, Value)]) -> serde_json::Value {
     let is_plain = |key: &Value| key.as_str().is_some_and(|key| !key.starts_with('$'));
     if pairs.iter().all(|(key, _)| is_plain(key)) {
-        let pair = |(key, value): &(Value, Value)| (key.as_str().unwrap().to_owned(), tagged(value));
+        let pair =
+            |(key, value): &(Value, Value)| (key.as_str().unwrap().to_owned(), tagged(value));
         return serde_json::Value::Object(pairs.iter().map(pair).collect());
     }
-    let pairs: Vec<_> = pairs.iter().map(|(key, value)| json!([tagged(key), tagged(value)])).collect();
+    let pairs: Vec<_> = pairs
+        .iter()
+        .map(|(key, value)| json!([tagged(key), tagged(value)]))
+        .collect();
     json!({"$dict": pairs})
 }
 

@@ -15,7 +15,12 @@ fn read(bytes: &[u8]) -> Result<Value, DecodeError> {
 fn in_python_2(item: &serde_json::Value) -> serde_json::Value {
     let mut value = item["value"].clone();
     let is_old = item["protocol"].as_u64().unwrap() < 3;
-    if is_old && matches!(item["name"].as_str().unwrap(), "exc_timeout" | "exc_oserror") {
+    if is_old
+        && matches!(
+            item["name"].as_str().unwrap(),
+            "exc_timeout" | "exc_oserror"
+        )
+    {
         value["$exc"]["name"] = json!("OSError");
     }
     value
@@ -46,7 +51,11 @@ fn numpy_arrays_become_nested_lists() {
     for item in items {
         let place = format!("{} in protocol {}", item["name"], item["protocol"]);
         let read = pickle::decode(&unhex(&item["hex"]), Objects::Refuse, &Accept::default());
-        assert_eq!(tagged(&read.unwrap()), item["value"]["$numpy"]["values"], "{place}");
+        assert_eq!(
+            tagged(&read.unwrap()),
+            item["value"]["$numpy"]["values"],
+            "{place}"
+        );
     }
 }
 
@@ -66,7 +75,13 @@ fn what_is_written_is_read_as_the_same() {
         }
         written.unwrap();
         let again = pickle::decode(&out, Objects::Refuse, &Accept::default()).unwrap();
-        assert_eq!(tagged(&again), tagged(&value), "{}: {}", item["name"], hex(&out));
+        assert_eq!(
+            tagged(&again),
+            tagged(&value),
+            "{}: {}",
+            item["name"],
+            hex(&out)
+        );
     }
 }
 
@@ -105,10 +120,34 @@ fn objects_keep_what_their_pickle_says_of_them() {
         ),
         other => panic!("{other:?}"),
     };
-    assert_eq!(shown(list), ("m.C".to_owned(), json!([]), json!({}), json!({"x": 2}), json!([1])));
-    assert_eq!(shown(keyed), ("m.D".to_owned(), json!([1]), json!({"k": 2}), json!(null), json!([])));
+    assert_eq!(
+        shown(list),
+        (
+            "m.C".to_owned(),
+            json!([]),
+            json!({}),
+            json!({"x": 2}),
+            json!([1])
+        )
+    );
+    assert_eq!(
+        shown(keyed),
+        (
+            "m.D".to_owned(),
+            json!([1]),
+            json!({"k": 2}),
+            json!(null),
+            json!([])
+        )
+    );
     assert_eq!(
         shown(mapping),
-        ("m.E".to_owned(), json!([]), json!({}), json!(null), json!([{"$tuple": ["k", 2]}]))
+        (
+            "m.E".to_owned(),
+            json!([]),
+            json!({}),
+            json!(null),
+            json!([{"$tuple": ["k", 2]}])
+        )
     );
 }

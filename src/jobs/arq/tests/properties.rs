@@ -10,12 +10,20 @@ use crate::jobs::value::{DateTime, TimeDelta, Value};
 /// Bits of floats decide: a NaN is the same as itself, and zero is not minus zero.
 fn same(left: &Value, right: &Value) -> bool {
     match (left, right) {
-        (Value::Float(left), Value::Float(right)) => left.to_bits() == right.to_bits() || left.is_nan() && right.is_nan(),
+        (Value::Float(left), Value::Float(right)) => {
+            left.to_bits() == right.to_bits() || left.is_nan() && right.is_nan()
+        }
         (Value::List(left), Value::List(right)) | (Value::Tuple(left), Value::Tuple(right)) => {
-            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| same(left, right))
+            left.len() == right.len()
+                && left
+                    .iter()
+                    .zip(right)
+                    .all(|(left, right)| same(left, right))
         }
         (Value::Dict(left), Value::Dict(right)) => {
-            let pair = |((k1, v1), (k2, v2)): (&(Value, Value), &(Value, Value))| same(k1, k2) && same(v1, v2);
+            let pair = |((k1, v1), (k2, v2)): (&(Value, Value), &(Value, Value))| {
+                same(k1, k2) && same(v1, v2)
+            };
             left.len() == right.len() && left.iter().zip(right).all(pair)
         }
         _ => left == right,
@@ -35,7 +43,11 @@ fn scalar() -> impl Strategy<Value = Value> {
 }
 
 fn python_scalar() -> impl Strategy<Value = Value> {
-    let moment = (-62_135_596_800_i64..253_402_300_800, 0..1_000_000_i32, proptest::option::of(-86_399_999_999_i64..86_400_000_000));
+    let moment = (
+        -62_135_596_800_i64..253_402_300_800,
+        0..1_000_000_i32,
+        proptest::option::of(-86_399_999_999_i64..86_400_000_000),
+    );
     prop_oneof![
         4 => scalar(),
         1 => proptest::collection::vec(any::<u8>(), 0..300).prop_map(Value::Bytes),
@@ -60,7 +72,9 @@ fn nested(leaf: impl Strategy<Value = Value> + 'static) -> impl Strategy<Value =
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..8).prop_map(Value::List),
             proptest::collection::vec((any::<String>(), inner), 0..8).prop_map(|pairs| {
-                let pairs = pairs.into_iter().map(|(key, value)| (Value::Str(key), value));
+                let pairs = pairs
+                    .into_iter()
+                    .map(|(key, value)| (Value::Str(key), value));
                 Value::dict(pairs.collect()).unwrap()
             }),
         ]
@@ -74,7 +88,8 @@ fn python_value() -> impl Strategy<Value = Value> {
             Just(value.clone()),
             Just(tuple),
             proptest::collection::vec(scalar(), 0..8).prop_map(|items| Value::set(items).unwrap()),
-            proptest::collection::vec((scalar(), Just(value)), 0..12).prop_map(|pairs| Value::dict(pairs).unwrap()),
+            proptest::collection::vec((scalar(), Just(value)), 0..12)
+                .prop_map(|pairs| Value::dict(pairs).unwrap()),
         ]
     })
 }
@@ -94,6 +109,17 @@ fn job(value: Value) -> ArqJob {
         args: vec![value],
         kwargs: vec![("k".to_owned(), Value::None)],
         enqueued_at: keys::time(1_795_360_131_740),
+    }
+}
+
+#[test]
+fn a_value_as_deep_as_a_json_body_fits_into_a_job() {
+    let text = format!("{}{}", "[".repeat(127), "]".repeat(127));
+    let value = Value::from(serde_json::from_str::<serde_json::Value>(&text).unwrap());
+    for codec in Codec::ALL {
+        let bytes = encode_job(&job(value.clone()), codec).unwrap();
+        let (read, _) = decode_job(&bytes, &Accept::default()).unwrap();
+        assert_eq!(read.args, std::slice::from_ref(&value));
     }
 }
 

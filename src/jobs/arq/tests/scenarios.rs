@@ -3,19 +3,25 @@
 use serde_json::json;
 
 use super::super::{
-    Accept, ArqJob, ArqResult, Codec, FailureForm, Outcome, Raised, decode_job, decode_result, encode_job,
-    encode_result, keys,
+    Accept, ArqJob, ArqResult, Codec, FailureForm, Outcome, Raised, decode_job, decode_result,
+    encode_job, encode_result, keys,
 };
 use super::{golden, tagged, unhex};
 use crate::jobs::value::Value;
 
 fn args(args: &[Value], codec: Codec) -> serde_json::Value {
     let items = json!(args.iter().map(tagged).collect::<Vec<_>>());
-    if codec == Codec::Pickle { json!({"$tuple": items}) } else { items }
+    if codec == Codec::Pickle {
+        json!({"$tuple": items})
+    } else {
+        items
+    }
 }
 
 fn kwargs(kwargs: &[(String, Value)]) -> serde_json::Value {
-    let pairs = kwargs.iter().map(|(name, value)| (name.clone(), tagged(value)));
+    let pairs = kwargs
+        .iter()
+        .map(|(name, value)| (name.clone(), tagged(value)));
     serde_json::Value::Object(pairs.collect())
 }
 
@@ -30,20 +36,22 @@ fn shown_job(job: &ArqJob, codec: Codec) -> serde_json::Value {
 }
 
 fn shown_result(result: &ArqResult, codec: Codec) -> serde_json::Value {
-    let exception = |module: &str, name: &str, args: serde_json::Value| {
-        json!({"$exc": {"module": module, "name": name, "args": args}})
-    };
+    let exception = |module: &str, name: &str, args: serde_json::Value| json!({"$exc": {"module": module, "name": name, "args": args}});
     let (success, value) = match &result.outcome {
         Outcome::Returned(value) => (true, tagged(value)),
         Outcome::Raised(raised) => (
             false,
             match raised {
-                Raised::Failed(text) => exception("arq.worker", "JobExecutionFailed", json!([text])),
+                Raised::Failed(text) => {
+                    exception("arq.worker", "JobExecutionFailed", json!([text]))
+                }
                 Raised::Cancelled => exception("asyncio.exceptions", "CancelledError", json!([])),
                 Raised::TimedOut => exception("builtins", "TimeoutError", json!([])),
-                Raised::Undecodable => {
-                    exception("arq.jobs", "DeserializationError", json!(["unable to deserialize job"]))
-                }
+                Raised::Undecodable => exception(
+                    "arq.jobs",
+                    "DeserializationError",
+                    json!(["unable to deserialize job"]),
+                ),
                 Raised::Exception(object) => tagged(&Value::Object(object.clone())),
                 Raised::Value(value) => tagged(value),
             },
@@ -84,13 +92,21 @@ fn check(key: &str, entry: &serde_json::Value, codec: Codec) -> bool {
         return true;
     }
     let (result, found) = decode_result(&bytes, &accept).unwrap();
-    assert_eq!((found, &shown_result(&result, codec)), (codec, wanted), "{key}");
+    assert_eq!(
+        (found, &shown_result(&result, codec)),
+        (codec, wanted),
+        "{key}"
+    );
     assert_eq!(key, keys::result(&result.job_id));
     let again = encode_result(&result, codec, FailureForm::Text).unwrap();
     let (again, _) = decode_result(&again, &accept).unwrap();
     match &result.outcome {
         Outcome::Raised(raised @ Raised::Exception(_)) => {
-            assert_eq!(again.outcome, Outcome::Raised(Raised::Failed(raised.message())), "{key}");
+            assert_eq!(
+                again.outcome,
+                Outcome::Raised(Raised::Failed(raised.message())),
+                "{key}"
+            );
         }
         _ => assert_eq!(again, result, "{key}"),
     }
