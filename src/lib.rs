@@ -32,7 +32,7 @@
 //! |---|---|---|
 //! | 5 wiring | `cli` `app` `config` | all below |
 //! | 4 surfaces | `http` `grpc` | 3; of 2 only the public face; 1 |
-//! | 3 use cases | `predict` | 2, never a backend file; 1 |
+//! | 3 use cases | `predict` `tasks` | sideways only `tasks` on `predict`; 2, never a backend file; 1 |
 //! | 2 capabilities | `features` `models` `inference` `jobs` `audit` | 1; sideways only `models` on `inference` |
 //! | 1 foundation | `types` `error` `telemetry` `shutdown` `storage` `workers` | each other, without cycles |
 //!
@@ -52,6 +52,7 @@ pub mod models;
 pub mod predict;
 pub mod shutdown;
 pub mod storage;
+pub mod tasks;
 pub mod telemetry;
 pub mod types;
 pub mod workers;

@@ -8,6 +8,7 @@ mod error;
 mod extract;
 mod feast;
 mod health;
+pub mod jobs;
 mod layers;
 pub mod mlflow;
 pub mod models;
@@ -137,6 +138,8 @@ pub struct Api {
     pub ready: crate::models::Ready,
     pub materializing: Materializing,
     pub webhook: Webhook,
+    /// Absent in a process that answers once.
+    pub jobs: Option<jobs::Jobs>,
     /// Has the model registry looked at.
     pub registry: crate::models::Handle,
 }
@@ -147,6 +150,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .merge(feast::routes())
         .merge(mlflow::routes())
         .merge(oip::routes())
+        .merge(jobs::routes())
         .route("/v1/models", get(models::list))
         .route("/v1/models/{model}", get(models::show))
         .route("/v1/models/{model}/predict", post(predict::predict))

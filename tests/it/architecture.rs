@@ -26,7 +26,7 @@ const LAYERS: [(&str, u8); 19] = [
     ("workers", 1),
 ];
 
-const SIDEWAYS: [(&str, &str); 1] = [("models", "inference")];
+const SIDEWAYS: [(&str, &str); 2] = [("models", "inference"), ("tasks", "predict")];
 
 /// Wiring and foundation may use their own layer.
 fn may_use(from: (&str, u8), to: (&str, u8)) -> bool {
