@@ -26,8 +26,7 @@ pub(super) fn stop_on_signals(
     shutdown: &Shutdown,
 ) -> Result<impl Future<Output = ()> + use<>, Failed> {
     let caught = |kind| {
-        signal(kind)
-            .map_err(|error| Failed::Start(format!("signals cannot be caught: {error}")))
+        signal(kind).map_err(|error| Failed::Start(format!("signals cannot be caught: {error}")))
     };
     let mut terminate = caught(SignalKind::terminate())?;
     let mut interrupt = caught(SignalKind::interrupt())?;

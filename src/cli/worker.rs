@@ -26,7 +26,8 @@ pub(super) async fn run(
     if let Some(queue) = args.queue {
         let Some(redis) = &mut config.jobs.redis else {
             return Err(Failed::Start(
-                "`--queue` names a queue in Redis, and none is configured (set `jobs.redis.url`)".to_owned(),
+                "`--queue` names a queue in Redis, and none is configured (set `jobs.redis.url`)"
+                    .to_owned(),
             ));
         };
         redis.queue = queue;

@@ -4,13 +4,11 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::arq::ArqJob;
 use super::value::Value;
 use super::view::View;
-use super::arq::ArqJob;
 use super::wire::Wire;
-use super::{
-    Aborted, Cursor, Due, Enqueued, Error, Health, JobId, JobQueue, JobStatus, NewJob,
-};
+use super::{Aborted, Cursor, Due, Enqueued, Error, Health, JobId, JobQueue, JobStatus, NewJob};
 use crate::types::timestamp::Timestamp;
 
 /// A call to be queued.

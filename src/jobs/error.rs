@@ -52,9 +52,10 @@ impl Failure for Error {
                 ErrorClass::Unavailable
             }
             Self::Settings { .. } => ErrorClass::Internal,
-            Self::IdInvalid { .. } | Self::ExpiresBeforeDue { .. } | Self::Unencodable { .. } | Self::CursorInvalid { .. } => {
-                ErrorClass::InvalidInput
-            }
+            Self::IdInvalid { .. }
+            | Self::ExpiresBeforeDue { .. }
+            | Self::Unencodable { .. }
+            | Self::CursorInvalid { .. } => ErrorClass::InvalidInput,
             Self::TooLarge { .. } => ErrorClass::TooLarge,
             Self::Hollow { .. } => ErrorClass::Unprocessable,
             Self::NotFound { .. } | Self::NotDead { .. } => ErrorClass::NotFound,

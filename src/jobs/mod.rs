@@ -59,7 +59,12 @@ pub async fn open(config: &Config, shutdown: &Shutdown) -> Result<Client, Error>
     let max_bytes = config.max_body_size.max(config.max_result_size).as_usize();
     let wire = match &config.redis {
         Some(redis) => Wire::new(redis.codec, redis.failures, &redis.queue, max_bytes),
-        None => Wire::new(CodecName::default(), FailureName::default(), EMBEDDED, max_bytes),
+        None => Wire::new(
+            CodecName::default(),
+            FailureName::default(),
+            EMBEDDED,
+            max_bytes,
+        ),
     };
     Ok(Client::new(queue, wire))
 }

@@ -138,7 +138,11 @@ fn shown(args: &[Value]) -> Json {
 
 fn shown_by_name(kwargs: &[(String, Value)]) -> Json {
     let kwargs = kwargs.iter();
-    Json::Object(kwargs.map(|(name, arg)| (name.clone(), arg.shown())).collect())
+    Json::Object(
+        kwargs
+            .map(|(name, arg)| (name.clone(), arg.shown()))
+            .collect(),
+    )
 }
 
 impl ErrorView {

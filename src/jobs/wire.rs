@@ -6,9 +6,7 @@ use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::arq::{
-    self, Accept, ArqJob, ArqResult, Codec, DecodeError, EncodeError, FailureForm,
-};
+use super::arq::{self, Accept, ArqJob, ArqResult, Codec, DecodeError, EncodeError, FailureForm};
 
 /// The codec of jobs that we enqueue. A result is in the codec of its job.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -170,7 +170,11 @@ mod tests {
 
     #[test]
     fn moments_without_an_offset_are_in_utc() {
-        for text in ["2026-11-01T00:00:00Z", "2026-11-01T00:00:00", "2026-11-01 01:00:00+01:00"] {
+        for text in [
+            "2026-11-01T00:00:00Z",
+            "2026-11-01T00:00:00",
+            "2026-11-01 01:00:00+01:00",
+        ] {
             let call = call(&[text], &[]);
             let arguments = Arguments::bind(&call, PARAMETERS, 2).unwrap();
             assert_eq!(

@@ -29,7 +29,11 @@ pub enum Error {
         problem: String,
     },
     #[error("`{url}` answered {status} when it was told of the job `{job}`")]
-    WebhookRejected { url: String, job: String, status: u16 },
+    WebhookRejected {
+        url: String,
+        job: String,
+        status: u16,
+    },
 }
 
 impl Failure for Error {

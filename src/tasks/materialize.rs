@@ -18,9 +18,7 @@ impl Tasks {
         let (start, end) = (arguments.moment("start")?, arguments.moment("end")?);
         let store = self.store()?;
         let views = views.as_deref();
-        let done = store
-            .materialize(views, start, end, &mut |_| {})
-            .await?;
+        let done = store.materialize(views, start, end, &mut |_| {}).await?;
         Ok(shown(done))
     }
 

@@ -33,9 +33,9 @@ pub use self::webhook::Webhooks;
 
 use self::arguments::Arguments;
 use crate::features::FeatureStore;
+use crate::jobs;
 use crate::jobs::value::Value;
 use crate::jobs::worker::{Call, Function, JobError, JobHandler};
-use crate::jobs;
 use crate::predict::Predictor;
 
 /// The functions, and what they work on.

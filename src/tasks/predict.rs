@@ -12,7 +12,8 @@ use crate::types::request::{RequestContext, Surface};
 use crate::types::urgency::Priority;
 
 /// Beside model and request: the caller's `X-Request-Id` and `traceparent`, and the URL to be told of the end.
-pub(super) const PARAMETERS: &[&str] = &["model", "request", "request_id", "traceparent", "webhook"];
+pub(super) const PARAMETERS: &[&str] =
+    &["model", "request", "request_id", "traceparent", "webhook"];
 
 impl Tasks {
     pub(super) async fn predict(&self, call: &Call) -> Result<Value, Error> {

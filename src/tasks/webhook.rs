@@ -56,9 +56,8 @@ impl Webhooks {
             return Err(refused("there is no secret to sign with"));
         }
         let url = Url::parse(text).map_err(|_| refused("it is no URL"))?;
-        let is_below = |prefix: &Url| {
-            prefix.origin() == url.origin() && url.path().starts_with(prefix.path())
-        };
+        let is_below =
+            |prefix: &Url| prefix.origin() == url.origin() && url.path().starts_with(prefix.path());
         if !self.allow.iter().any(is_below) {
             return Err(refused("it is not among those that may be told"));
         }
@@ -184,7 +183,11 @@ mod tests {
     #[test]
     fn only_places_that_are_listed_are_told() {
         let webhooks = webhooks(&["https://api.example.com/hooks/"]);
-        assert!(webhooks.check("https://api.example.com/hooks/done?x=1").is_ok());
+        assert!(
+            webhooks
+                .check("https://api.example.com/hooks/done?x=1")
+                .is_ok()
+        );
         for url in [
             "https://api.example.com/other",
             "https://api.example.com/hooks/../admin",
@@ -197,7 +200,12 @@ mod tests {
         ] {
             assert!(webhooks.check(url).is_err(), "{url}");
         }
-        assert!(Webhooks::new(&WebhookConfig::default()).unwrap().check("https://a.b/").is_err());
+        assert!(
+            Webhooks::new(&WebhookConfig::default())
+                .unwrap()
+                .check("https://a.b/")
+                .is_err()
+        );
         let config = WebhookConfig {
             allow: vec!["ftp://x/".to_owned()],
             ..WebhookConfig::default()
@@ -215,7 +223,9 @@ mod tests {
         };
         let body = br#"{"test": 2432232314}"#;
         assert_eq!(
-            webhooks.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, body).unwrap(),
+            webhooks
+                .sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, body)
+                .unwrap(),
             "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
         );
     }

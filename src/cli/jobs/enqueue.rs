@@ -44,8 +44,16 @@ pub(super) async fn run(client: &Client, args: Args, output: Output) -> Result<(
     let call = NewCall {
         id: id.clone(),
         function: args.function,
-        args: args.args.iter().map(|text| argument(text)).collect::<Result<_, _>>()?,
-        kwargs: args.kwargs.iter().map(|text| named(text)).collect::<Result<_, _>>()?,
+        args: args
+            .args
+            .iter()
+            .map(|text| argument(text))
+            .collect::<Result<_, _>>()?,
+        kwargs: args
+            .kwargs
+            .iter()
+            .map(|text| named(text))
+            .collect::<Result<_, _>>()?,
         due: args.delay.map_or(Due::Now, Due::After),
         expires: args.expires,
     };

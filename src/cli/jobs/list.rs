@@ -33,7 +33,8 @@ const CLEAR: &str = "\x1b[H\x1b[J";
 
 fn state(text: &str) -> Result<JobStatus, String> {
     let names = JobStatus::ALL.map(JobStatus::name).join("`, `");
-    text.parse().map_err(|()| format!("the states are `{names}`"))
+    text.parse()
+        .map_err(|()| format!("the states are `{names}`"))
 }
 
 pub(super) async fn run(client: &Client, args: &Args, output: Output) -> Result<(), Failed> {
@@ -107,10 +108,14 @@ fn table(jobs: &[View], output: Output) -> Result<(), Failed> {
     let now = Timestamp::now();
     let row = |job: &View| {
         let age = |at: Option<Timestamp>| {
-            at.map_or(String::new(), |at| format!("{:.1} s", at.age_at(now).as_secs_f64()))
+            at.map_or(String::new(), |at| {
+                format!("{:.1} s", at.age_at(now).as_secs_f64())
+            })
         };
         let took = match (job.started_at, job.finished_at) {
-            (Some(started), Some(finished)) => format!("{:.3} s", started.age_at(finished).as_secs_f64()),
+            (Some(started), Some(finished)) => {
+                format!("{:.3} s", started.age_at(finished).as_secs_f64())
+            }
             _ => String::new(),
         };
         let first = job.args.as_ref().and_then(|args| args.get(0));
@@ -130,7 +135,16 @@ fn table(jobs: &[View], output: Output) -> Result<(), Failed> {
         ]
     };
     let rows: Vec<Vec<String>> = jobs.iter().map(row).collect();
-    let headings = ["id", "state", "function", "first argument", "attempts", "age", "took", "error"];
+    let headings = [
+        "id",
+        "state",
+        "function",
+        "first argument",
+        "attempts",
+        "age",
+        "took",
+        "error",
+    ];
     Ok(output.table(&headings, &rows)?)
 }
 

@@ -58,6 +58,10 @@ fn id(text: &str) -> Result<JobId, Failed> {
 }
 
 /// The job once it has ended, however long that takes; or as it is after `wait`.
-async fn wait(client: &Client, id: &JobId, wait: Duration) -> Result<Option<crate::jobs::View>, Failed> {
+async fn wait(
+    client: &Client,
+    id: &JobId,
+    wait: Duration,
+) -> Result<Option<crate::jobs::View>, Failed> {
     client.wait(id, wait).await.map_err(|error| failed(&error))
 }

@@ -41,7 +41,9 @@ pub(super) fn ended(view: Option<View>, id: &JobId, output: Output) -> Result<()
     match view.success {
         Some(true) => Ok(()),
         Some(false) => Err(Failed::Command(None)),
-        None => Err(Failed::Command(Some(format!("the job `{id}` has not ended yet")))),
+        None => Err(Failed::Command(Some(format!(
+            "the job `{id}` has not ended yet"
+        )))),
     }
 }
 
@@ -53,11 +55,19 @@ fn shown(view: &View, output: Output) -> Result<(), Failed> {
     if output.is_json() {
         return Ok(output.json(view)?);
     }
-    let mut lines = vec![("id", view.id.to_string()), ("state", view.state.to_string())];
-    lines.extend(view.function.as_ref().map(|function| ("function", function.clone())));
+    let mut lines = vec![
+        ("id", view.id.to_string()),
+        ("state", view.state.to_string()),
+    ];
+    lines.extend(
+        view.function
+            .as_ref()
+            .map(|function| ("function", function.clone())),
+    );
     lines.extend(view.args.as_ref().map(|args| ("args", args.to_string())));
     let kwargs = view.kwargs.as_ref();
-    let kwargs = kwargs.filter(|kwargs| kwargs.as_object().is_some_and(|kwargs| !kwargs.is_empty()));
+    let kwargs =
+        kwargs.filter(|kwargs| kwargs.as_object().is_some_and(|kwargs| !kwargs.is_empty()));
     lines.extend(kwargs.map(|kwargs| ("kwargs", kwargs.to_string())));
     lines.push(("attempts", view.attempts.to_string()));
     let moments = [
@@ -66,16 +76,26 @@ fn shown(view: &View, output: Output) -> Result<(), Failed> {
         ("started", view.started_at),
         ("finished", view.finished_at),
     ];
-    lines.extend(moments.into_iter().filter_map(|(name, at)| Some((name, at?.to_string()))));
+    lines.extend(
+        moments
+            .into_iter()
+            .filter_map(|(name, at)| Some((name, at?.to_string()))),
+    );
     if let Some(error) = &view.error {
-        let code = error.code.as_deref().map_or(String::new(), |code| format!("{code}: "));
+        let code = error
+            .code
+            .as_deref()
+            .map_or(String::new(), |code| format!("{code}: "));
         lines.push(("error", format!("{code}{}", error.message)));
     }
     if let Some(dead) = &view.dead {
         lines.push(("dead", format!("{} since {}", dead.reason, dead.at)));
     }
     if let Some(result) = &view.result {
-        lines.push(("result", serde_json::to_string_pretty(result).unwrap_or_default()));
+        lines.push((
+            "result",
+            serde_json::to_string_pretty(result).unwrap_or_default(),
+        ));
     }
     for (name, value) in lines {
         output.line(&format!("{name:<9} {value}"))?;

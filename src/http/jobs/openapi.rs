@@ -25,8 +25,12 @@ fn job_id() -> Value {
 
 /// The routes that are there for every model.
 pub(in crate::http) fn paths() -> Map<String, Value> {
-    let mut queue = enqueue("enqueue_predict", "Queue a prediction with any model or version", json!({
-        "required": true, "content": { "application/json": { "schema": { "type": "object" } } } }));
+    let mut queue = enqueue(
+        "enqueue_predict",
+        "Queue a prediction with any model or version",
+        json!({
+        "required": true, "content": { "application/json": { "schema": { "type": "object" } } } }),
+    );
     let model = text("path", "model", "`name`, `name@alias` or `name:version`");
     if let Some(parameters) = queue["post"]["parameters"].as_array_mut() {
         parameters.insert(0, model);

@@ -91,7 +91,10 @@ mod tests {
             let query = Query::parse(Some(text), &["wait"])?;
             query.duration("wait", minute, "a time span of at most 60s, such as 5s")
         };
-        assert_eq!(wait("wait=250ms").unwrap(), Some(Duration::from_millis(250)));
+        assert_eq!(
+            wait("wait=250ms").unwrap(),
+            Some(Duration::from_millis(250))
+        );
         assert_eq!(wait("").unwrap(), None);
         for bad in ["wait=61s", "wait=5", "wait=", "wait=-1s"] {
             assert!(wait(bad).is_err(), "{bad}");

@@ -19,7 +19,8 @@ pub(super) async fn run(shared: &Arc<Shared>, settlements: mpsc::Sender<Settleme
     let mut outage = Outage::new("no jobs are claimed");
     while let Some(first) = free_place(shared).await {
         let free = shared.places.available_permits() + 1;
-        let n = NonZeroUsize::new(free).map_or(shared.n_places(), |free| free.min(shared.n_places()));
+        let n =
+            NonZeroUsize::new(free).map_or(shared.n_places(), |free| free.min(shared.n_places()));
         let claimed = match shared.queue().claim(n, WAIT).await {
             Ok(claimed) => claimed,
             Err(error) => {

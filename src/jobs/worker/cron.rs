@@ -81,7 +81,11 @@ impl Planned {
         let kwargs = self.config.kwargs.iter();
         let kwargs = kwargs.map(|(name, arg)| (name.clone(), filled(arg, planned)));
         Ok(NewCall {
-            id: JobId::new(&format!("cron:{}:{}", self.name, planned.as_micros() / 1000))?,
+            id: JobId::new(&format!(
+                "cron:{}:{}",
+                self.name,
+                planned.as_micros() / 1000
+            ))?,
             function: self.config.function.clone(),
             args: args.collect(),
             kwargs: kwargs.collect(),
@@ -131,7 +135,12 @@ pub(super) async fn run(shared: Arc<Shared>, jobs: Vec<Planned>) {
                     }
                 }
                 Err(error) => {
-                    tracing::error!(name = job.name, code = error.code(), "a cron job is refused: {}", with_causes(&error));
+                    tracing::error!(
+                        name = job.name,
+                        code = error.code(),
+                        "a cron job is refused: {}",
+                        with_causes(&error)
+                    );
                     *due = job.next(now);
                 }
             }
@@ -171,8 +180,14 @@ mod tests {
     #[test]
     fn mistakes_name_their_option() {
         let error = planned("0 3 * *", None).err().unwrap().to_string();
-        assert!(error.contains("`jobs.cron.nightly.schedule`: `0 3 * *` has 4 fields"), "{error}");
-        let error = planned("0 3 * * *", Some("Mars/Olympus")).err().unwrap().to_string();
+        assert!(
+            error.contains("`jobs.cron.nightly.schedule`: `0 3 * *` has 4 fields"),
+            "{error}"
+        );
+        let error = planned("0 3 * * *", Some("Mars/Olympus"))
+            .err()
+            .unwrap()
+            .to_string();
         assert!(error.contains("`jobs.cron.nightly.timezone`"), "{error}");
     }
 }

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use futures::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 
+use super::Shared;
 use super::config::Policy;
 use super::ending::Ending;
 use super::handler::{Call, JobError};
 use super::running::Interrupt;
-use super::Shared;
 use crate::jobs::arq::{ArqJob, ArqResult, Codec, EncodeError, Outcome, UNKNOWN};
 use crate::jobs::{Claimed, JobOutcome, Keep, Lease, Settlement};
 use crate::types::deadline::Deadline;
@@ -158,12 +158,7 @@ impl Attempt {
         After::Ended(Ending::Failed(error))
     }
 
-    async fn finish(
-        self,
-        shared: &Shared,
-        after: After,
-        settlements: &mpsc::Sender<Settlement>,
-    ) {
+    async fn finish(self, shared: &Shared, after: After, settlements: &mpsc::Sender<Settlement>) {
         let id = &self.lease.id;
         let (lease, outcome) = match after {
             After::Nothing => {

@@ -32,7 +32,11 @@ impl Outage {
 
     pub(super) fn over(&mut self) {
         if self.n_failed > 0 {
-            tracing::info!(n_failed = self.n_failed, "{}: the queue answers again", self.what);
+            tracing::info!(
+                n_failed = self.n_failed,
+                "{}: the queue answers again",
+                self.what
+            );
             self.n_failed = 0;
         }
     }

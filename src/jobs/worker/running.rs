@@ -70,7 +70,10 @@ impl Running {
     }
 
     pub(super) fn leases(&self) -> Vec<Lease> {
-        self.jobs().values().map(|held| held.lease.clone()).collect()
+        self.jobs()
+            .values()
+            .map(|held| held.lease.clone())
+            .collect()
     }
 
     /// Those that can still be ended.

@@ -1,7 +1,7 @@
 //! The worker over the embedded queue, with functions that do what each test needs.
 
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -163,7 +163,12 @@ impl Setting {
 }
 
 fn code(view: &View) -> &str {
-    view.error.as_ref().unwrap().code.as_deref().unwrap_or_default()
+    view.error
+        .as_ref()
+        .unwrap()
+        .code
+        .as_deref()
+        .unwrap_or_default()
 }
 
 #[tokio::test]
@@ -233,7 +238,10 @@ async fn a_job_that_is_aborted_ends_where_it_stands() {
     setting.functions.begun.notified().await;
     assert_eq!(setting.client.abort(&id).await.unwrap(), Aborted::Requested);
     let view = setting.end(&id).await;
-    assert_eq!((view.state, view.success), (JobStatus::Complete, Some(false)));
+    assert_eq!(
+        (view.state, view.success),
+        (JobStatus::Complete, Some(false))
+    );
     assert_eq!(view.error.unwrap().message, "CancelledError");
     assert_eq!(setting.client.abort(&id).await.unwrap(), Aborted::TooLate);
     setting.stop().await;
@@ -291,7 +299,12 @@ async fn a_result_over_the_limit_fails_its_job() {
     let setting = Setting::new(|_| {}).await;
     let view = setting.run("large").await;
     assert_eq!(code(&view), "job_result_too_large");
-    assert!(view.error.unwrap().message.contains("more than the limit of 65536"));
+    assert!(
+        view.error
+            .unwrap()
+            .message
+            .contains("more than the limit of 65536")
+    );
     setting.stop().await;
 }
 
@@ -329,7 +342,12 @@ async fn leases_are_renewed_while_a_job_runs() {
     setting.functions.begun.notified().await;
     // Five leases' time in which another claim would find it if it were not renewed.
     let five_leases = Duration::from_millis(500);
-    let view = setting.client.wait(&id, five_leases).await.unwrap().unwrap();
+    let view = setting
+        .client
+        .wait(&id, five_leases)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!((view.state, setting.n_runs()), (JobStatus::Running, 1));
     setting.functions.go_on.notify_one();
     assert_eq!(setting.end(&id).await.attempts, 1);
@@ -339,7 +357,9 @@ async fn leases_are_renewed_while_a_job_runs() {
 #[tokio::test]
 async fn settings_for_a_function_that_there_is_not_are_refused() {
     let setting = Setting::new(|config| {
-        config.functions.insert("duoble".to_owned(), Default::default());
+        config
+            .functions
+            .insert("duoble".to_owned(), Default::default());
     })
     .await;
     let functions: Arc<dyn JobHandler> = setting.functions.clone();
@@ -351,7 +371,10 @@ async fn settings_for_a_function_that_there_is_not_are_refused() {
         shutdown: setting.shutdown.clone(),
     };
     let error = Worker::new(parts).err().unwrap().to_string();
-    assert!(error.contains("`jobs.functions.duoble`: there is no function `duoble`"), "{error}");
+    assert!(
+        error.contains("`jobs.functions.duoble`: there is no function `duoble`"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -372,7 +395,11 @@ async fn jobs_by_the_calendar_come_once_however_many_workers_there_are() {
     let limit = 10.try_into().unwrap();
     let done = async {
         loop {
-            let (jobs, _) = setting.client.list(JobStatus::Complete, None, limit).await.unwrap();
+            let (jobs, _) = setting
+                .client
+                .list(JobStatus::Complete, None, limit)
+                .await
+                .unwrap();
             if jobs.len() >= 2 {
                 return jobs;
             }
@@ -380,8 +407,15 @@ async fn jobs_by_the_calendar_come_once_however_many_workers_there_are() {
         }
     };
     let jobs = tokio::time::timeout(PATIENCE, done).await.unwrap();
-    assert!(jobs.iter().all(|job| job.id.as_str().starts_with("cron:often:")));
+    assert!(
+        jobs.iter()
+            .all(|job| job.id.as_str().starts_with("cron:often:"))
+    );
     setting.stop().await;
-    let (jobs, _) = setting.client.list(JobStatus::Complete, None, limit).await.unwrap();
+    let (jobs, _) = setting
+        .client
+        .list(JobStatus::Complete, None, limit)
+        .await
+        .unwrap();
     assert_eq!(jobs.len(), setting.n_runs() as usize);
 }
