@@ -37,6 +37,8 @@ pub enum Error {
     NotFound { id: JobId },
     #[error("there is no dead job `{id}`")]
     NotDead { id: JobId },
+    #[error("the dead job `{id}` cannot run again: it had expired, and nothing but its id is left")]
+    Hollow { id: JobId },
     #[error("the cursor `{cursor}` is none that this list gave")]
     CursorInvalid { cursor: String },
 }
@@ -53,6 +55,7 @@ impl Failure for Error {
             }
             Self::TooLarge { .. } => ErrorClass::TooLarge,
             Self::NotFound { .. } | Self::NotDead { .. } => ErrorClass::NotFound,
+            Self::Hollow { .. } => ErrorClass::Unprocessable,
         }
     }
 
@@ -66,6 +69,7 @@ impl Failure for Error {
             Self::ExpiresBeforeDue { .. } => "job_expiry_invalid",
             Self::TooLarge { .. } => "job_too_large",
             Self::NotFound { .. } | Self::NotDead { .. } => "job_not_found",
+            Self::Hollow { .. } => "job_body_gone",
             Self::CursorInvalid { .. } => "job_cursor_invalid",
         }
     }
@@ -89,6 +93,7 @@ impl Failure for Error {
                 "it was never enqueued, or its result is no longer kept; look at the queue's name as well"
                     .into(),
             ),
+            Self::Hollow { .. } => Some("enqueue it anew".into()),
             Self::NotDead { .. } => Some("`GET /v1/jobs?state=dead` lists them".into()),
             Self::CursorInvalid { .. } => Some("begin the list anew, without a cursor".into()),
         }

@@ -19,9 +19,11 @@
 //!
 //! Not here: what jobs do, models, HTTP.
 
+mod config;
 mod error;
 mod id;
 mod job;
+pub mod queue;
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -29,6 +31,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use self::config::Config;
 pub use self::error::Error;
 pub use self::id::JobId;
 pub use self::job::{
@@ -84,8 +87,8 @@ pub trait JobQueue: fmt::Debug + Send + Sync {
         limit: NonZeroUsize,
     ) -> Result<Page, Error>;
 
-    /// Queues a dead job again, as if it were new: due now, with no attempts behind it. Fails with `NotFound` if there is
-    /// no dead letter of that id.
+    /// Queues a dead job again, as if it were new: due now, with no attempts behind it. Fails with `NotDead` if there is
+    /// no dead letter of that id, and with `Hollow` if the job had expired.
     async fn revive(&self, id: &JobId) -> Result<(), Error>;
 
     /// Leaves a line that says how workers of this queue are, for `lasts`; what `arq --check` looks for.
