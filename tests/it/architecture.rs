@@ -83,6 +83,8 @@ fn backend_files_are_named_only_by_their_parent() {
         ("models/registry", "mlruns"),
         ("models/registry", "mlflow_sqlite"),
         ("audit/sink", "file"),
+        ("jobs/queue", "redis"),
+        ("jobs/queue", "sqlite"),
         ("inference", "onnx"),
     ];
     for (parent, backend) in backends {
