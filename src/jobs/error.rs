@@ -57,7 +57,6 @@ impl Failure for Error {
             | Self::Unencodable { .. }
             | Self::CursorInvalid { .. } => ErrorClass::InvalidInput,
             Self::TooLarge { .. } => ErrorClass::TooLarge,
-            Self::Hollow { .. } => ErrorClass::Unprocessable,
             Self::NotFound { .. } | Self::NotDead { .. } => ErrorClass::NotFound,
             Self::Hollow { .. } => ErrorClass::Unprocessable,
         }
@@ -98,7 +97,6 @@ impl Failure for Error {
                 "it was never enqueued, or its result is no longer kept; look at the queue's name as well"
                     .into(),
             ),
-            Self::Hollow { .. } => Some("enqueue it anew".into()),
             Self::NotDead { .. } => Some("`GET /v1/jobs?state=dead` lists them".into()),
             Self::Hollow { .. } => Some("enqueue it anew".into()),
             Self::CursorInvalid { .. } => Some("begin the list anew, without a cursor".into()),
