@@ -13,10 +13,10 @@ use serde::de::IgnoredAny;
 use uuid::Uuid;
 
 use self::plans::plans;
-use super::encode::PredictAnswer;
 use super::mlflow::{csv_body, json_body};
-use super::{decode, mlflow, oip};
+use super::{mlflow, oip};
 use crate::predict::ServingPlan;
+use crate::predict::json::{PredictAnswer, predict_body};
 use crate::types::deadline::Deadline;
 use crate::types::feature::FeatureRows;
 use crate::types::names::{ModelRef, ModelVersion, VersionSelector};
@@ -59,7 +59,7 @@ pub fn oip_binary(data: &[u8]) {
 
 /// A body of `/v1`.
 pub fn predict(data: &[u8]) {
-    let Ok(body) = decode::predict_body(data, MAX_ROWS) else {
+    let Ok(body) = predict_body(data, MAX_ROWS) else {
         return;
     };
     let explain = body.explain;

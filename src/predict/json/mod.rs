@@ -6,6 +6,8 @@ mod decode;
 mod encode;
 mod error;
 
+pub(crate) use decode::predict_body;
+pub(crate) use encode::PredictAnswer;
 pub use encode::features_json;
 pub use error::Error;
 
@@ -13,7 +15,6 @@ use super::Predictor;
 use crate::shutdown::run_here;
 use crate::types::deadline::Deadline;
 use crate::types::request::{PredictRequest, RequestContext, RequestInputs};
-use encode::PredictAnswer;
 
 /// Decoding so many bytes takes about half a millisecond.
 const LARGE_BODY: usize = 64 * 1024;
