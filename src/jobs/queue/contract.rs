@@ -18,7 +18,7 @@ use crate::types::timestamp::Timestamp;
 pub(super) const LONG: Duration = Duration::from_secs(20);
 pub(super) const NOW: Duration = Duration::ZERO;
 /// So that leases run out while a test waits.
-const LEASE: Duration = Duration::from_millis(300);
+const LEASE: Duration = Duration::from_millis(800);
 const HOUR: Keep = Keep::For(Duration::from_secs(3600));
 
 pub(super) fn config() -> Config {
@@ -704,8 +704,11 @@ pub(super) async fn until_it_works<T, F: Future<Output = Result<T, Error>>>(
     loop {
         match call().await {
             Ok(value) => return value,
-            Err(Error::Unreachable { .. } | Error::Timeout { .. }) => {
-                assert!(started.elapsed() < LONG, "the queue did not come back");
+            Err(error @ (Error::Unreachable { .. } | Error::Timeout { .. })) => {
+                assert!(
+                    started.elapsed() < LONG,
+                    "the queue did not come back: {error:?}"
+                );
                 tokio::task::yield_now().await;
             }
             Err(error) => panic!("{error}"),

@@ -68,13 +68,14 @@ async fn take(queue: &RedisQueue, n: usize) -> Result<Taken, Error> {
     let names = [keys.queue.as_str(), &keys.abort, &keys.leases];
     let reply = queue
         .link
-        .eval(&script::CLAIM, &names, Resend::No, &|command, _| {
+        .eval(&script::CLAIM, &names, Resend::Yes, &|command, again| {
             command
                 .arg(&keys.prefix)
                 .arg(n)
                 .arg(millis(queue.config.lease))
                 .arg(&*claim.token)
-                .arg(claim.lost.as_deref().unwrap_or_default());
+                .arg(claim.lost.as_deref().unwrap_or_default())
+                .arg(u8::from(again));
         })
         .await?;
     claim.has_arrived = true;

@@ -1,10 +1,11 @@
--- Takes due jobs. KEYS: queue, abort, leases. ARGV: prefix, want, lease, token, lost.
+-- Takes due jobs. KEYS: queue, abort, leases. ARGV: prefix, want, lease, token, lost, again.
 -- Answers {now, the next moment that something is due, {id, place, body, attempt, abort request}...}.
 --
 -- A claimed job's score becomes the end of its lease: what runs is out of the way of what waits, here and for arq's workers,
 -- and is due by itself once its worker is gone.
 local queue, abort, leases = KEYS[1], KEYS[2], KEYS[3]
-local prefix, want, lease, token, lost = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local prefix, want, lease = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local token, lost, again = ARGV[4], ARGV[5], ARGV[6] == '1'
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local DAY, COUNTER_LIFE = 86400000, 88400
@@ -47,11 +48,12 @@ local function take(id, place)
   return true
 end
 
--- The answer to an earlier claim did not arrive: what it took is handed out now.
-if lost ~= '' then
+-- The answer to an earlier claim, or to this one, did not arrive: what it took is handed out now.
+if lost ~= '' or again then
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, now, '+inf')) do
     local running = prefix .. 'in-progress:' .. id
-    if tolerant('GET', running) == lost then
+    local holder = tolerant('GET', running)
+    if holder and (holder == lost or (again and holder == token)) then
       redis.call('SET', running, token, 'PX', lease)
       add(id, tostring(now), tonumber(tolerant('GET', prefix .. 'retry:' .. id) or 1))
     end

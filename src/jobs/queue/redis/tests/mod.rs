@@ -3,6 +3,10 @@
 #[cfg(feature = "test-services")]
 mod arq;
 #[cfg(feature = "test-services")]
+mod deployments;
+#[cfg(feature = "test-services")]
+mod outage;
+#[cfg(feature = "test-services")]
 mod server;
 
 use super::super::contract::{NOW, config, some};

@@ -13,7 +13,7 @@ use super::*;
 
 /// Ends with the test.
 pub(super) struct Server {
-    pub(super) directory: TempDir,
+    directory: TempDir,
     pub(super) port: u16,
     arguments: Vec<String>,
     process: Child,
@@ -135,26 +135,22 @@ impl Drop for Server {
     }
 }
 
+/// A sentinel's first argument is `--sentinel`, its second what its file says.
 fn spawn(directory: &Path, port: u16, arguments: &[String]) -> Child {
-    let program = match arguments.first().map(String::as_str) {
-        Some("--sentinel") => "redis-sentinel",
-        _ => "redis-server",
-    };
-    let mut command = Command::new(program);
-    if program == "redis-sentinel" {
-        let file = directory.join("sentinel.conf");
-        fs_err::write(
-            &file,
-            format!("port {port}\nbind 127.0.0.1\n{}", arguments[1]),
-        )
-        .unwrap();
-        command.arg(file);
-    } else {
-        command
-            .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
-            .arg("--dir")
-            .arg(directory)
-            .args(arguments);
+    let mut command = Command::new("redis-server");
+    match arguments {
+        [first, rules] if first == "--sentinel" => {
+            let file = directory.join("sentinel.conf");
+            fs_err::write(&file, format!("port {port}\nbind 127.0.0.1\n{rules}")).unwrap();
+            command.arg(file).arg("--sentinel");
+        }
+        _ => {
+            command
+                .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
+                .arg("--dir")
+                .arg(directory)
+                .args(arguments);
+        }
     }
     command
         .stdin(Stdio::null())
