@@ -7,6 +7,8 @@
 mod error;
 mod extract;
 mod feast;
+#[doc(hidden)]
+pub mod fuzz;
 mod health;
 pub mod jobs;
 mod layers;
@@ -18,6 +20,7 @@ mod place;
 mod poll_again;
 mod predict;
 mod problem;
+mod retry_after;
 mod server;
 mod webhook;
 

@@ -16,6 +16,7 @@ mod given;
 mod interface;
 pub mod json;
 mod plan;
+mod rehearse;
 mod rollout;
 mod scoring;
 
@@ -31,6 +32,8 @@ pub use config::{Config, OnMissing, OnStale};
 pub use error::Error;
 pub use interface::{Interface, TensorDescription};
 pub use plan::{ColumnDescription, Description, EntityDescription, ServingPlan};
+#[doc(hidden)]
+pub use rehearse::Rehearsed;
 pub use rollout::traffic_rules;
 pub use scoring::Error as ScoringError;
 
@@ -177,6 +180,7 @@ impl Predictor {
             outputs,
             features: ready.features,
             timings,
+            cached: inference.cached,
         })
     }
 
@@ -270,7 +274,7 @@ fn count(metrics: &ModelMetrics, outcome: &Result<Prediction, Error>) {
     match outcome {
         Ok(prediction) => {
             metrics.count(CODE_OK);
-            metrics.observe(&prediction.timings, prediction.n_rows);
+            metrics.observe(&prediction.timings, prediction.n_rows, prediction.cached);
         }
         Err(error) => metrics.count(error.code()),
     }
