@@ -39,6 +39,7 @@ pub const TARGETS: [Target; 5] = [
 ];
 
 const MAX_ROWS: usize = 10_000;
+const MAX_VALUES: usize = 100_000;
 
 /// The JSON of an infer request.
 pub fn oip_json(data: &[u8]) {
@@ -88,7 +89,8 @@ fn score(payload: Payload) {
             payload: payload.clone(),
             strict,
         };
-        if scoring.n_rows() > MAX_ROWS {
+        // Every model would look at every value.
+        if scoring.n_rows() > MAX_ROWS || scoring.n_values() > MAX_VALUES {
             return;
         }
         rehearse(RequestInputs::Scoring(scoring), |prediction| {
