@@ -49,6 +49,7 @@ impl Failure for Error {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Predict(error) => error.retry_after(),
+            Self::Json(error) => error.retry_after(),
             _ => None,
         }
     }

@@ -15,8 +15,7 @@ use uuid::Uuid;
 use self::plans::plans;
 use super::mlflow::{csv_body, json_body};
 use super::{mlflow, oip};
-use crate::predict::ServingPlan;
-use crate::predict::json::{PredictAnswer, predict_body};
+use crate::predict::{ServingPlan, json};
 use crate::types::deadline::Deadline;
 use crate::types::feature::FeatureRows;
 use crate::types::names::{ModelRef, ModelVersion, VersionSelector};
@@ -59,16 +58,12 @@ pub fn oip_binary(data: &[u8]) {
 
 /// A body of `/v1`.
 pub fn predict(data: &[u8]) {
-    let Ok(body) = predict_body(data, MAX_ROWS) else {
+    let Ok(body) = json::predict_body(data, MAX_ROWS) else {
         return;
     };
     let explain = body.explain;
     rehearse(RequestInputs::Columns(body.columns), |prediction| {
-        let answer = PredictAnswer {
-            prediction,
-            explain,
-        };
-        if let Ok(json) = answer.to_json() {
+        if let Ok(json) = json::encode(prediction, explain) {
             check_json(&json);
         }
     });

@@ -1,5 +1,7 @@
 //! What can go wrong with the routes of jobs.
 
+use std::time::Duration;
+
 use crate::error::{ErrorClass, Failure};
 use crate::{http, jobs, models, predict, tasks};
 
@@ -58,6 +60,18 @@ impl Failure for Error {
             Self::Query { .. } => "query_parameter_malformed",
             Self::KeyReused { .. } => "idempotency_key_reused",
             Self::Ended { .. } => "job_ended",
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Http(error) => error.retry_after(),
+            Self::Jobs(_)
+            | Self::Task(_)
+            | Self::Off
+            | Self::Query { .. }
+            | Self::KeyReused { .. }
+            | Self::Ended { .. } => None,
         }
     }
 

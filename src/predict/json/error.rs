@@ -1,5 +1,7 @@
 //! What is wrong with a predict call as JSON, before or beside the prediction.
 
+use std::time::Duration;
+
 use crate::error::{ErrorClass, Failure};
 use crate::predict;
 use crate::types::names::ModelRefError;
@@ -75,6 +77,20 @@ impl Failure for Error {
             Self::TwoForms { .. } | Self::NoForm => "body_form_ambiguous",
             Self::RowColumns { .. } => "row_columns_unequal",
             Self::Encode { .. } => "answer_encoding",
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Predict(error) => error.retry_after(),
+            Self::ModelRef(_)
+            | Self::Columns(_)
+            | Self::BodyEmpty
+            | Self::BodyMalformed { .. }
+            | Self::TwoForms { .. }
+            | Self::NoForm
+            | Self::RowColumns { .. }
+            | Self::Encode { .. } => None,
         }
     }
 
