@@ -11,6 +11,7 @@
 //! `event` is the schema, `sink` where events go, `read` reads them back.
 //! Not here: what a prediction is (`predict`).
 
+pub mod batch;
 pub mod event;
 mod line;
 pub mod read;
@@ -30,7 +31,7 @@ use uuid::Uuid;
 
 use self::event::{ErrorFields, Event, Subject, Text};
 use self::line::{Head, Line};
-use self::sink::AuditSink;
+use self::sink::LineSink;
 use crate::error::{ErrorClass, Failure};
 use crate::telemetry::metrics::{AuditMetrics, Metrics};
 use crate::types::difference::OutputDifference;
@@ -108,7 +109,7 @@ pub struct AuditLog {
 struct Writer {
     /// The next event's.
     sequence: u64,
-    sink: Box<dyn AuditSink>,
+    sink: Box<dyn LineSink>,
 }
 
 impl AuditLog {
@@ -121,7 +122,7 @@ impl AuditLog {
 
     fn new(
         writer: Uuid,
-        sink: Box<dyn AuditSink>,
+        sink: Box<dyn LineSink>,
         on_failure: OnFailure,
         metrics: AuditMetrics,
     ) -> Self {

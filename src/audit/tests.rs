@@ -493,7 +493,7 @@ impl FlakySink {
     }
 }
 
-impl AuditSink for FlakySink {
+impl LineSink for FlakySink {
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
         self.check()?;
         let event = serde_json::from_slice(line).unwrap();

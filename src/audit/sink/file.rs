@@ -24,7 +24,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::AuditSink;
+use super::LineSink;
 use crate::types::byte_size::ByteSize;
 use crate::types::timestamp::Timestamp;
 
@@ -139,7 +139,7 @@ impl FileSink {
     }
 }
 
-impl AuditSink for FileSink {
+impl LineSink for FileSink {
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
         self.make_room(line.len())?;
         let written = self.current.file.write_all(line);
