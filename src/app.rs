@@ -2,8 +2,8 @@
 //!
 //! Start: features, ONNX Runtime, audit log, job queue, sockets, then the models, then the worker; what is missing before
 //! the sockets are bound ends the process, a model that does not load stops only itself.
-//! Stop: not ready, stop accepting and claiming, finish what is in flight, hand back the jobs that take too long, close the
-//! audit log.
+//! Stop: not ready, stop accepting and claiming, finish what is in flight, hand back the jobs that take too long, ship the
+//! audit events that are left.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::net::TcpListener;
 
-use crate::audit::AuditLog;
+use crate::audit::{AuditLog, Shipper, Shipping};
 use crate::config::{Config, Environment};
 use crate::error::{Failure, with_causes};
 use crate::features::registry::RegistryChanges;
@@ -36,6 +36,9 @@ pub struct App {
     api: Arc<Api>,
     shutdown: Shutdown,
     drain_timeout: Duration,
+    /// Brings audit events from the spool to the sink; ends after everything that leaves any.
+    shipping: Shipping,
+    ship_timeout: Duration,
     address: Option<SocketAddr>,
     grpc_address: Option<SocketAddr>,
 }
@@ -44,10 +47,11 @@ impl App {
     /// Opens everything but the socket and loads the models: for commands that need the predictor once.
     pub async fn start(config: Config, environment: &Environment) -> Result<Self> {
         let parts = Parts::open(&config, environment).await?;
-        let (api, mut watcher) = parts.assemble(&config, Shutdown::new(), None)?;
+        let (api, mut watcher, shipper) = parts.assemble(&config, Shutdown::new(), None)?;
+        let app = Self::of(api, shipper, &config, None);
         watcher.start().await;
         warn_of_unknown(&watcher.catalog(), &config);
-        Ok(Self::of(api, None))
+        Ok(app)
     }
 
     /// Serves until `shutdown` is told to stop. Returns once every model was tried.
@@ -63,8 +67,8 @@ impl App {
             None => None,
         };
         let jobs = open_jobs(&config, shutdown).await?;
-        let (api, watcher) = parts.assemble(&config, shutdown.clone(), Some(jobs))?;
-        let mut app = Self::of(api, Some(address));
+        let (api, watcher, shipper) = parts.assemble(&config, shutdown.clone(), Some(jobs))?;
+        let mut app = Self::of(api, shipper, &config, Some(address));
         let worker = match config.jobs.worker.in_server {
             true => Some(app.worker(&config)?),
             false => None,
@@ -93,8 +97,8 @@ impl App {
     ) -> Result<Self> {
         let parts = Parts::open(&config, environment).await?;
         let jobs = open_jobs(&config, shutdown).await?;
-        let (api, watcher) = parts.assemble(&config, shutdown.clone(), Some(jobs))?;
-        let mut app = Self::of(api, None);
+        let (api, watcher, shipper) = parts.assemble(&config, shutdown.clone(), Some(jobs))?;
+        let mut app = Self::of(api, shipper, &config, None);
         let worker = app.worker(&config)?;
         if app.come_up(watcher, &config).await {
             app.outlast(&config);
@@ -158,12 +162,13 @@ impl App {
         self.drain_timeout = self.drain_timeout.max(longest);
     }
 
-    fn of(api: Arc<Api>, address: Option<SocketAddr>) -> Self {
-        let (shutdown, drain_timeout) = (api.shutdown.clone(), api.config.drain_timeout);
+    fn of(api: Arc<Api>, shipper: Shipper, config: &Config, address: Option<SocketAddr>) -> Self {
         Self {
+            shutdown: api.shutdown.clone(),
             api,
-            shutdown,
-            drain_timeout,
+            drain_timeout: config.http.drain_timeout,
+            shipping: shipper.start(),
+            ship_timeout: config.audit.drain_timeout,
             address,
             grpc_address: None,
         }
@@ -210,11 +215,15 @@ impl App {
         self.grpc_address
     }
 
-    /// Stops in order; requests in flight have `http.drain_timeout` to finish.
+    /// Stops in order; requests in flight have `http.drain_timeout` to finish, then audit events `audit.drain_timeout` to
+    /// be shipped.
     pub async fn stop(self) {
         self.shutdown.stop();
         if !self.shutdown.drain(self.drain_timeout).await {
             tracing::warn!(limit = ?self.drain_timeout, "requests were still in flight when the time to stop was over");
+        }
+        if !self.shipping.finish(self.ship_timeout).await {
+            tracing::warn!(limit = ?self.ship_timeout, "audit events are left in the spool; they are shipped at the next start");
         }
         tracing::info!("stopped");
     }
@@ -282,8 +291,8 @@ impl Parts {
         config: &Config,
         shutdown: Shutdown,
         jobs: Option<http::jobs::Jobs>,
-    ) -> Result<(Arc<Api>, Watcher<PlanBinder>)> {
-        let audit =
+    ) -> Result<(Arc<Api>, Watcher<PlanBinder>, Shipper)> {
+        let (audit, shipper) =
             AuditLog::start(&config.audit, &self.metrics).map_err(|error| explained(&error))?;
         let watcher = self.watcher;
         let api = Api {
@@ -304,7 +313,7 @@ impl Parts {
             registry: watcher.handle(),
             webhook: http::Webhook::new(&config.serving.webhook, watcher.handle()),
         };
-        Ok((Arc::new(api), watcher))
+        Ok((Arc::new(api), watcher, shipper))
     }
 }
 

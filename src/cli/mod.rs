@@ -3,6 +3,7 @@
 //! Exit codes: 0 done; 1 the command ran and failed (a model that does not bind, a refused prediction); 2 wrong usage,
 //! configuration, or something that the start needs is missing.
 
+mod audit;
 mod config;
 mod features;
 mod jobs;
@@ -68,6 +69,9 @@ enum Command {
     /// Enqueue, show, list, abort and retry jobs
     #[command(subcommand)]
     Jobs(jobs::Command),
+    /// Verify the audit trail
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Check and print the configuration
     #[command(subcommand)]
     Config(config::Command),
@@ -149,6 +153,7 @@ fn dispatch(cli: Cli) -> Result<(), Failed> {
             Command::Predict(args) => predict::run(args, config, environment, output).await,
             Command::Models(command) => models::run(command, config, environment, output).await,
             Command::Features(command) => features::run(command, config, environment, output).await,
+            Command::Audit(command) => audit::run(command, config, output).await,
             Command::Config(_) => Ok(()),
         }
     })

@@ -16,6 +16,7 @@ mod feast_replay;
 mod fuzz;
 mod going_live;
 mod jobs;
+mod killed;
 mod mlflow_scoring;
 mod oip;
 mod oip_grpc;

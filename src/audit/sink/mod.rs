@@ -1,32 +1,80 @@
-//! Where audit events go.
+//! Where audit events go once they are in the spool.
 
+#[cfg(test)]
+pub(crate) mod contract;
 pub mod file;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
+use async_trait::async_trait;
 use uuid::Uuid;
 
-use self::file::FileSink;
+use super::batch::{Batch, Offset};
+use super::spool::Durability;
+use crate::audit;
 
-/// Takes encoded events, one after the other, in the order of their sequence.
-///
-/// Contract:
-/// - `append` returns when the line survives the death of the process, or fails and leaves nothing of it that a
-///   reader counts as an event: the next `append` may carry the same sequence.
-/// - After a failure every call tries anew; nothing has to be reset from outside.
-/// - Neither call waits for a network: it is made on the request path.
-pub(super) trait AuditSink: Send {
-    /// `line` is one JSON object with its line feed.
-    fn append(&mut self, line: &[u8]) -> io::Result<()>;
-
-    /// Finds out whether `append` would work, without leaving an event.
-    fn probe(&mut self) -> io::Result<()>;
+/// What a sink cannot do now. The shipper tries again for ever, so there is no other kind: an event that the sink will
+/// never take is the sink's to put aside, with its reason, and counts as delivered.
+#[derive(Debug, thiserror::Error)]
+#[error("audit events cannot be delivered to {place}: {source}")]
+pub struct Error {
+    /// Where to, for the log and `/readyz`: a directory, or brokers and topic. Never credentials.
+    pub place: String,
+    pub source: Box<dyn std::error::Error + Send + Sync>,
 }
 
-/// The sink of a writer that starts now. Errors when nothing can be written to it.
-pub(super) fn open(config: &file::Config, writer: Uuid) -> io::Result<Box<dyn AuditSink>> {
-    Ok(Box::new(FileSink::open(config.clone(), writer)?))
+/// Takes events out of the spool to where they are kept.
+///
+/// One shipper owns the sink and calls it like this:
+///
+/// ```text
+/// connect, until it succeeds
+/// send, send, ...      as long as not too many bytes are sent and not yet delivered
+///   delivered, ...     beside that, as soon as anything is sent and not yet delivered
+/// after an error:      back-off, connect, and everything that was not delivered is sent again from the first
+/// at the end:          delivered until nothing is left or the time to stop is over; then the sink is dropped
+/// ```
+///
+/// Contract:
+/// - events are delivered in the order in which they were sent; all of one batch are of one writer, the next batch may
+///   be of another writer;
+/// - an event is delivered when it is as safe as the sink can make it: in the file, acknowledged by all replicas;
+/// - an offset that `delivered` returned is never sent again, so it must not be returned too early; one that was
+///   delivered and not yet returned when the process died is sent again: at least once.
+#[async_trait]
+pub trait AuditSink: Send + Sync {
+    /// As in metrics and in the name of the spool's offset: `file`, `kafka`.
+    fn name(&self) -> &'static str;
+
+    /// Gets ready to take events, at the start and after every error. What was sent before and not delivered is
+    /// forgotten: it comes again.
+    ///
+    /// Errors: the sink is not there; it is tried again after a while.
+    async fn connect(&mut self) -> Result<(), Error>;
+
+    /// Takes a batch over; waits while there is no room for it. Returning says nothing about delivery.
+    ///
+    /// Cancel safety: none needed, it is always awaited to its end.
+    async fn send(&mut self, batch: Batch) -> Result<(), Error>;
+
+    /// Waits until more of what was sent is delivered than at the last call, and returns the offset up to which
+    /// everything is. Called only while something is not delivered.
+    ///
+    /// Cancel safety: must be safe to drop at any await and to call again; nothing that was delivered may be lost by it.
+    async fn delivered(&mut self) -> Result<Offset, Error>;
+}
+
+/// What the configuration asks for, in the process that writes as `writer`.
+///
+/// Errors: it cannot work for a reason on this machine. A server across the network need not be there yet.
+pub(super) fn open(config: &audit::Config, writer: Uuid) -> io::Result<Box<dyn AuditSink>> {
+    let should_sync = config.spool.durability == Durability::Fsync;
+    Ok(Box::new(file::open(
+        config.file.clone(),
+        writer,
+        should_sync,
+    )?))
 }
 
 /// All files of a directory, oldest first.
