@@ -1,6 +1,7 @@
 //! Where audit events go once they are in the spool.
 
 pub mod file;
+pub mod kafka;
 
 use std::io;
 use std::path::{Path, PathBuf};
