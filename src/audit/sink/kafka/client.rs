@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
@@ -237,7 +238,28 @@ pub(super) fn connection_config(config: &Config) -> ClientConfig {
             client.set(name, value);
         }
     }
+    for (name, value) in &config.options {
+        if is_of_connections(name) {
+            client.set(name, value);
+        }
+    }
     client
+}
+
+/// Whether an option is about reaching brokers, not about producing.
+fn is_of_connections(option: &str) -> bool {
+    const PREFIXES: [&str; 9] = [
+        "security.",
+        "sasl.",
+        "ssl.",
+        "socket.",
+        "broker.",
+        "client.",
+        "bootstrap.",
+        "enable.sasl.",
+        "enable.ssl.",
+    ];
+    PREFIXES.iter().any(|prefix| option.starts_with(prefix))
 }
 
 fn client_config(config: &Config) -> ClientConfig {
@@ -278,16 +300,7 @@ impl AuditSink for KafkaSink {
         client
             .create_native_config()
             .map_err(|error| self.error(error))?;
-        let admin_config = {
-            let mut admin = connection_config(&self.config);
-            for (name, value) in &self.config.options {
-                if is_of_connections(name) {
-                    admin.set(name, value);
-                }
-            }
-            admin
-        };
-        let limits = topic::prepare(&admin_config, &self.config)
+        let limits = topic::prepare(&connection_config(&self.config), &self.config)
             .await
             .map_err(|error| self.error(error))?;
         if let Some(limit) = limits.topic
@@ -334,22 +347,6 @@ impl AuditSink for KafkaSink {
             state.changed.notified().await;
         }
     }
-}
-
-/// Whether an option is about reaching brokers, not about producing.
-pub(super) fn is_of_connections(option: &str) -> bool {
-    const PREFIXES: [&str; 9] = [
-        "security.",
-        "sasl.",
-        "ssl.",
-        "socket.",
-        "broker.",
-        "client.",
-        "bootstrap.",
-        "enable.sasl.",
-        "enable.ssl.",
-    ];
-    PREFIXES.iter().any(|prefix| option.starts_with(prefix))
 }
 
 /// Takes the reports of the brokers.
@@ -431,11 +428,13 @@ impl ClientContext for Log {
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         let text = error.to_string();
         if trouble.as_ref() != Some(&text) {
-            tracing::warn!(%error, reason, "Kafka is in trouble; audit events wait in the spool");
+            tracing::warn!(%error, reason, "Kafka is in trouble");
             *trouble = Some(text);
         }
     }
 }
+
+impl ConsumerContext for Log {}
 
 /// Whose fault an error code is, which says what is done about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,6 +19,9 @@ mod config;
 mod dead_letter;
 #[cfg(feature = "kafka")]
 mod format;
+mod message;
+#[cfg(feature = "kafka")]
+mod reader;
 #[cfg(feature = "kafka")]
 mod record;
 #[cfg(feature = "kafka")]
@@ -31,6 +34,7 @@ mod topic;
 mod window;
 
 pub use config::{Config, CreateTopic, Format, Key, SchemaRegistry};
+pub use message::{Begin, End, ReadError, TopicEvent, TopicEvents};
 
 use super::AuditSink;
 
@@ -46,4 +50,15 @@ pub(in crate::audit) fn sink(config: Config) -> Result<Box<dyn AuditSink>, super
         place: config.place(),
         source: "this binary was built without feature `kafka`".into(),
     })
+}
+
+/// What is on the topic. Blocks; it is not for the runtime's threads.
+#[cfg(feature = "kafka")]
+pub fn events(config: &Config, begin: Begin, end: End) -> Result<TopicEvents, ReadError> {
+    Ok(Box::new(reader::Reader::open(config, begin, end)?))
+}
+
+#[cfg(not(feature = "kafka"))]
+pub fn events(_: &Config, _: Begin, _: End) -> Result<TopicEvents, ReadError> {
+    Err(ReadError::NotBuilt)
 }

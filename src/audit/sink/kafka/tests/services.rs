@@ -244,3 +244,28 @@ async fn a_schema_that_the_registry_lacks_or_refuses_is_told_clearly() {
         "{error}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_is_read_back_to_the_message_that_was_last() {
+    use crate::audit::sink::kafka::{Begin, End, events as read};
+    let read = |config: &Config, begin| {
+        let read = read(config, begin, End::Last).unwrap();
+        let mut sequences: Vec<u64> = read.map(|event| event.unwrap().sequence.unwrap()).collect();
+        sequences.sort_unstable();
+        sequences
+    };
+    for format in [Format::Json, Format::ConnectJson, Format::Avro] {
+        let config = with_registry(format, true);
+        let writer = Uuid::now_v7();
+        let mut sink = KafkaSink::new(config.clone());
+        within(ship(&mut sink, &events(writer, 1..=30))).await;
+        assert_eq!(read(&config, Begin::Oldest), Vec::from_iter(1..=30));
+        // All events of these tests have the same time, in the past.
+        assert!(read(&config, Begin::Ago(Duration::from_secs(1))).is_empty());
+        assert_eq!(
+            read(&config, Begin::Ago(Duration::from_secs(1 << 30))).len(),
+            30
+        );
+        assert!(read(&config, Begin::Now).is_empty());
+    }
+}

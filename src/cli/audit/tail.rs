@@ -1,0 +1,73 @@
+//! `terrarium audit tail`: follows the topic.
+
+use std::time::Duration;
+
+use super::{Failed, Output};
+use crate::audit::sink::kafka::{self, Begin, End, TopicEvents};
+use crate::config::Config;
+use crate::shutdown::run_blocking;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Where the events are read from
+    #[arg(long, value_enum, default_value_t = From::Topic)]
+    from: From,
+    /// Begin so long ago, as in `10m`, instead of now
+    #[arg(long, value_name = "AGO", value_parser = humantime::parse_duration)]
+    since: Option<Duration>,
+    /// Begin with the oldest event that is kept
+    #[arg(long, conflicts_with = "since")]
+    all: bool,
+    /// End with the last event that is there, instead of waiting for more
+    #[arg(long)]
+    no_follow: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum From {
+    /// The Kafka topic of `[audit.kafka]`
+    Topic,
+}
+
+impl Args {
+    fn begin(&self) -> Begin {
+        match self.since {
+            _ if self.all => Begin::Oldest,
+            Some(ago) => Begin::Ago(ago),
+            None => Begin::Now,
+        }
+    }
+
+    fn end(&self) -> End {
+        if self.no_follow { End::Last } else { End::Never }
+    }
+}
+
+pub(super) async fn run(args: Args, config: Config, output: Output) -> Result<(), Failed> {
+    let From::Topic = args.from;
+    let Some(kafka) = config.audit.kafka else {
+        let missing = "there is no topic: `[audit.kafka]` is not set (set `audit.kafka.brokers` and `audit.kafka.topic`)";
+        return Err(Failed::Start(missing.into()));
+    };
+    let printed = run_blocking(move || {
+        let events = kafka::events(&kafka, args.begin(), args.end());
+        print(events.map_err(|error| Failed::command(&error))?, output)
+    });
+    printed
+        .await
+        .map_err(|error| Failed::Command(Some(error.to_string())))?
+}
+
+fn print(events: TopicEvents, output: Output) -> Result<(), Failed> {
+    for event in events {
+        let event = event.map_err(|error| Failed::command(&error))?;
+        match event.json {
+            Some(json) => output.line(&json.to_string())?,
+            None => super::super::output::remark(&format!(
+                "the message at {}/{} is no audit event",
+                event.partition, event.position
+            )),
+        }
+    }
+    Ok(())
+}
