@@ -1,19 +1,31 @@
 //! `terrarium audit`: looks at the trail of predictions.
 
 mod tail;
+mod verify;
 
 use super::Failed;
 use super::output::Output;
+use crate::audit::sink::kafka;
 use crate::config::Config;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Print audit events as they come, one JSON object on a line
     Tail(tail::Args),
+    /// Check that no event is missing between the first and the last of each writer; exit code 1 if one is
+    Verify(verify::Args),
 }
 
 pub(super) async fn run(command: Command, config: Config, output: Output) -> Result<(), Failed> {
     match command {
         Command::Tail(args) => tail::run(args, config, output).await,
+        Command::Verify(args) => verify::run(args, config, output).await,
     }
+}
+
+/// Where the topic is.
+fn topic(config: Config) -> Result<kafka::Config, Failed> {
+    let missing = "there is no topic: `[audit.kafka]` is not set (set `audit.kafka.brokers` and `audit.kafka.topic`)";
+    let topic = config.audit.kafka;
+    topic.ok_or_else(|| Failed::Start(missing.into()))
 }

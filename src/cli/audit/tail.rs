@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Failed, Output};
+use super::{Failed, Output, topic};
 use crate::audit::sink::kafka::{self, Begin, End, TopicEvents};
+use crate::cli::output;
 use crate::config::Config;
 use crate::shutdown::run_blocking;
 
@@ -45,12 +46,9 @@ impl Args {
 
 pub(super) async fn run(args: Args, config: Config, output: Output) -> Result<(), Failed> {
     let From::Topic = args.from;
-    let Some(kafka) = config.audit.kafka else {
-        let missing = "there is no topic: `[audit.kafka]` is not set (set `audit.kafka.brokers` and `audit.kafka.topic`)";
-        return Err(Failed::Start(missing.into()));
-    };
+    let topic = topic(config)?;
     let printed = run_blocking(move || {
-        let events = kafka::events(&kafka, args.begin(), args.end());
+        let events = kafka::events(&topic, args.begin(), args.end());
         print(events.map_err(|error| Failed::command(&error))?, output)
     });
     printed
@@ -63,7 +61,7 @@ fn print(events: TopicEvents, output: Output) -> Result<(), Failed> {
         let event = event.map_err(|error| Failed::command(&error))?;
         match event.json {
             Some(json) => output.line(&json.to_string())?,
-            None => super::super::output::remark(&format!(
+            None => output::remark(&format!(
                 "the message at {}/{} is no audit event",
                 event.partition, event.position
             )),
