@@ -1,23 +1,32 @@
 //! `terrarium audit`: looks at the trail of predictions.
 
+mod replay;
 mod tail;
 mod verify;
 
 use super::Failed;
 use super::output::Output;
 use crate::audit::sink::kafka;
-use crate::config::Config;
+use crate::config::{Config, Environment};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Print audit events as they come, one JSON object on a line
     Tail(tail::Args),
+    /// Answer recorded predictions with another version, from the features that they had, and tell what differs
+    Replay(replay::Args),
     /// Check that no event is missing between the first and the last of each writer; exit code 1 if one is
     Verify(verify::Args),
 }
 
-pub(super) async fn run(command: Command, config: Config, output: Output) -> Result<(), Failed> {
+pub(super) async fn run(
+    command: Command,
+    config: Config,
+    environment: Environment,
+    output: Output,
+) -> Result<(), Failed> {
     match command {
+        Command::Replay(args) => replay::run(args, config, environment, output).await,
         Command::Tail(args) => tail::run(args, config, output).await,
         Command::Verify(args) => verify::run(args, config, output).await,
     }

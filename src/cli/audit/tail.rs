@@ -11,8 +11,8 @@ use crate::shutdown::run_blocking;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Where the events are read from
-    #[arg(long, value_enum, default_value_t = From::Topic)]
-    from: From,
+    #[arg(long, value_enum, default_value_t = Source::Topic)]
+    from: Source,
     /// Begin so long ago, as in `10m`, instead of now
     #[arg(long, value_name = "AGO", value_parser = humantime::parse_duration)]
     since: Option<Duration>,
@@ -25,7 +25,7 @@ pub(super) struct Args {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum From {
+enum Source {
     /// The Kafka topic of `[audit.kafka]`
     Topic,
 }
@@ -45,7 +45,7 @@ impl Args {
 }
 
 pub(super) async fn run(args: Args, config: Config, output: Output) -> Result<(), Failed> {
-    let From::Topic = args.from;
+    let Source::Topic = args.from;
     let topic = topic(config)?;
     let printed = run_blocking(move || {
         let events = kafka::events(&topic, args.begin(), args.end());

@@ -16,14 +16,14 @@ use crate::shutdown::run_blocking;
 pub(super) struct Args {
     /// Where the events are read from
     #[arg(long, value_enum)]
-    from: From,
+    from: Source,
     /// The directory of `--from files`, instead of `audit.file.directory`
     #[arg(long, value_name = "DIRECTORY")]
     directory: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum From {
+enum Source {
     /// The Kafka topic of `[audit.kafka]`
     Topic,
     /// The files of `[audit.file]`
@@ -32,11 +32,11 @@ enum From {
 
 pub(super) async fn run(args: Args, config: Config, output: Output) -> Result<(), Failed> {
     let read = match args.from {
-        From::Topic => {
+        Source::Topic => {
             let topic = topic(config)?;
             run_blocking(move || of_topic(&topic)).await
         }
-        From::Files => {
+        Source::Files => {
             let directory = args.directory.unwrap_or(config.audit.file.directory);
             run_blocking(move || of_files(&directory)).await
         }

@@ -1,0 +1,67 @@
+"""`terrarium audit replay`: the recorded feature vectors decide, not what the stores hold today; `audit verify` over the same files."""
+
+import json
+import shutil
+
+import pytest
+from demo_process import demo_copy
+from terrarium_process import CHECKOUT, Terrarium, onnx_runtime, run
+
+ROWS = [{"driver_id": driver, "trip_km": 0.1 * driver % 7} for driver in range(1001, 1040)]
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """A demo whose predictions were recorded into files."""
+    directory = demo_copy(tmp_path_factory.mktemp("demo"))
+    with Terrarium(directory, {}) as terrarium:
+        bodies = [{"rows": ROWS[at : at + 3]} for at in range(0, len(ROWS), 3)]
+        bodies += [{"entities": {"driver_id": row["driver_id"]}, "inputs": {"trip_km": [row["trip_km"]]}} for row in ROWS[:10]]
+        for body in bodies:
+            answer = terrarium.predict("driver_ranking", body)
+            assert answer.ok, answer.text
+    return directory
+
+
+@pytest.fixture
+def emptied(recorded, tmp_path):
+    """The same models over a store that holds nothing any more."""
+    for part in ("models", "features", "feature_repo"):
+        shutil.copytree(CHECKOUT / part, tmp_path / part, ignore=shutil.ignore_patterns("data"))
+    return tmp_path
+
+
+def replay(directory, recorded, model, *arguments):
+    done = run(directory, "--json", "audit", "replay", "--model", model, "--from", "files", "--directory", recorded / "audit", *arguments, environment=onnx_runtime())
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_the_same_version_answers_the_same_to_the_last_bit(recorded, emptied):
+    for directory in (recorded, emptied):
+        summary = replay(directory, recorded, "driver_ranking@champion")
+        assert summary["n_rows"] == 39 + 10
+        assert (summary["n_equal"], summary["n_flips"], summary["left_out"], summary["worst"]) == (49, 0, {}, [])
+
+
+def test_another_version_is_compared_and_reported(recorded, tmp_path):
+    report = tmp_path / "report.html"
+    summary = replay(recorded, recorded, "driver_ranking@challenger", "--report", report)
+    assert summary["n_rows"] == 49 and summary["n_equal"] < 49
+    assert summary["worst"] and all(case["recorded"] != case["replayed"] for case in summary["worst"])
+    (score,) = summary["outputs"].values()
+    assert score["change"]["max"] >= score["change"]["p50"] > 0
+    assert "Replay on driver_ranking@challenger" in report.read_text()
+
+
+def test_files_verify_and_a_gap_is_found(recorded, tmp_path):
+    complete = run(recorded, "--json", "audit", "verify", "--from", "files")
+    assert complete.returncode == 0, complete.stderr
+    (writer,) = json.loads(complete.stdout)["writers"]
+    assert (writer["first"], writer["n_missing"], writer["n_duplicates"]) == (1, 0, 0)
+    lines = [line for file in sorted((recorded / "audit").glob("*.jsonl")) for line in file.read_text().splitlines()]
+    assert writer["n_events"] == len(lines)
+    (tmp_path / "predictions-1.jsonl").write_text("\n".join(lines[:3] + lines[5:]) + "\n")
+    cut = run(recorded, "audit", "verify", "--from", "files", "--directory", tmp_path)
+    assert cut.returncode == 1
+    assert "4 to 5" in cut.stdout and "2 audit events are missing" in cut.stderr
