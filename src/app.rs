@@ -2,7 +2,7 @@
 //!
 //! Start: features, ONNX Runtime, audit log, sockets, then the models; what is missing before the sockets are bound ends
 //! the process, a model that does not load stops only itself.
-//! Stop: not ready, stop accepting, finish what is in flight, close the audit log.
+//! Stop: not ready, stop accepting, finish what is in flight, ship the audit events that are left.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::net::TcpListener;
 
-use crate::audit::AuditLog;
+use crate::audit::{AuditLog, Shipper, Shipping};
 use crate::config::{Config, Environment};
 use crate::error::{Failure, with_causes};
 use crate::features::registry::RegistryChanges;
@@ -32,6 +32,9 @@ pub struct App {
     api: Arc<Api>,
     shutdown: Shutdown,
     drain_timeout: Duration,
+    /// Brings audit events from the spool to the sink; ends after everything that leaves any.
+    shipping: Shipping,
+    ship_timeout: Duration,
     address: Option<SocketAddr>,
     grpc_address: Option<SocketAddr>,
 }
@@ -40,10 +43,11 @@ impl App {
     /// Opens everything but the socket and loads the models: for commands that need the predictor once.
     pub async fn start(config: Config, environment: &Environment) -> Result<Self> {
         let parts = Parts::open(&config, environment).await?;
-        let (api, mut watcher) = parts.assemble(&config, Shutdown::new())?;
+        let (api, mut watcher, shipper) = parts.assemble(&config, Shutdown::new())?;
+        let app = Self::of(api, shipper, &config, None);
         watcher.start().await;
         warn_of_unknown(&watcher.catalog(), &config);
-        Ok(Self::of(api, None))
+        Ok(app)
     }
 
     /// Serves until `shutdown` is told to stop. Returns once every model was tried.
@@ -58,8 +62,8 @@ impl App {
             Some(address) => Some(bind(address, "http.grpc_listen").await?),
             None => None,
         };
-        let (api, mut watcher) = parts.assemble(&config, shutdown.clone())?;
-        let mut app = Self::of(api, Some(address));
+        let (api, mut watcher, shipper) = parts.assemble(&config, shutdown.clone())?;
+        let mut app = Self::of(api, shipper, &config, Some(address));
         if let Some(features) = &app.api.features {
             features.watch(shutdown, app.api.metrics.feature_registry());
             for error in features.check_on_demand() {
@@ -92,12 +96,13 @@ impl App {
         Ok(app)
     }
 
-    fn of(api: Arc<Api>, address: Option<SocketAddr>) -> Self {
-        let (shutdown, drain_timeout) = (api.shutdown.clone(), api.config.drain_timeout);
+    fn of(api: Arc<Api>, shipper: Shipper, config: &Config, address: Option<SocketAddr>) -> Self {
         Self {
+            shutdown: api.shutdown.clone(),
             api,
-            shutdown,
-            drain_timeout,
+            drain_timeout: config.http.drain_timeout,
+            shipping: shipper.start(),
+            ship_timeout: config.audit.drain_timeout,
             address,
             grpc_address: None,
         }
@@ -144,11 +149,15 @@ impl App {
         self.grpc_address
     }
 
-    /// Stops in order; requests in flight have `http.drain_timeout` to finish.
+    /// Stops in order; requests in flight have `http.drain_timeout` to finish, then audit events `audit.drain_timeout` to
+    /// be shipped.
     pub async fn stop(self) {
         self.shutdown.stop();
         if !self.shutdown.drain(self.drain_timeout).await {
             tracing::warn!(limit = ?self.drain_timeout, "requests were still in flight when the time to stop was over");
+        }
+        if !self.shipping.finish(self.ship_timeout).await {
+            tracing::warn!(limit = ?self.ship_timeout, "audit events are left in the spool; they are shipped at the next start");
         }
         tracing::info!("stopped");
     }
@@ -215,8 +224,8 @@ impl Parts {
         self,
         config: &Config,
         shutdown: Shutdown,
-    ) -> Result<(Arc<Api>, Watcher<PlanBinder>)> {
-        let audit =
+    ) -> Result<(Arc<Api>, Watcher<PlanBinder>, Shipper)> {
+        let (audit, shipper) =
             AuditLog::start(&config.audit, &self.metrics).map_err(|error| explained(&error))?;
         let watcher = self.watcher;
         let api = Api {
@@ -236,7 +245,7 @@ impl Parts {
             registry: watcher.handle(),
             webhook: http::Webhook::new(&config.serving.webhook, watcher.handle()),
         };
-        Ok((Arc::new(api), watcher))
+        Ok((Arc::new(api), watcher, shipper))
     }
 }
 

@@ -45,6 +45,10 @@ impl Batch {
         &self.events
     }
 
+    pub fn into_events(self) -> Vec<SpooledEvent> {
+        self.events
+    }
+
     /// The offset of the last event: who acknowledges it acknowledges the batch and everything before.
     pub fn last(&self) -> Offset {
         self.last

@@ -56,6 +56,33 @@ use crate::types::value::serialize_f64;
 /// The version that this file describes.
 pub const SCHEMA_VERSION: u32 = 1;
 
+/// Where an encoded event comes from, without reading the rest of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    pub writer: Uuid,
+    pub sequence: u64,
+}
+
+impl Origin {
+    /// `None` if this is no event. The two fields stand at the beginning of every event that was ever written.
+    pub fn of(json: &[u8]) -> Option<Self> {
+        const WRITER: &[u8] = br#""writer":""#;
+        const SEQUENCE: &[u8] = br#"","sequence":"#;
+        let start = json.get(..64.min(json.len()))?;
+        let writer = start
+            .windows(WRITER.len())
+            .position(|bytes| bytes == WRITER)?;
+        let rest = json.get(writer + WRITER.len()..)?;
+        let (writer, rest) = rest.split_at_checked(36)?;
+        let rest = rest.strip_prefix(SEQUENCE)?;
+        let n_digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        Some(Self {
+            writer: Uuid::try_parse_ascii(writer).ok()?,
+            sequence: std::str::from_utf8(&rest[..n_digits]).ok()?.parse().ok()?,
+        })
+    }
+}
+
 /// The fields from `id` on, borrowed from where they are. `Line` puts writer and sequence before them.
 #[derive(Serialize)]
 pub(super) struct Event<'a> {

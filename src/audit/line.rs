@@ -1,7 +1,8 @@
-//! One event as the line that is written: encoded before it has its number, numbered in place.
+//! One event as the record that is spooled: encoded before it has its number, numbered in place.
 //!
-//! A line is encoded outside of any lock with room left in front; once the sequence is known, its digits and the
-//! writer's head are put into that room. The bytes then stand in one piece and go out in one write.
+//! An event is encoded outside of any lock with room left in front; once the sequence is known, its digits and the
+//! writer's head are put into that room, and before them there is room for the record's own header. The bytes then stand
+//! in one piece and go out in one write.
 //! Buffers are reused per thread.
 
 use std::cell::Cell;
@@ -10,6 +11,7 @@ use std::io::{self, Write};
 use uuid::Uuid;
 
 use super::event::{Event, SCHEMA_VERSION};
+use super::spool::RECORD_HEADER;
 
 /// Digits of the largest sequence.
 const MAX_DIGITS: usize = 20;
@@ -34,14 +36,14 @@ impl Head {
 
     /// Bytes that are kept free in front of the fields.
     fn room(&self) -> usize {
-        self.0.len() + MAX_DIGITS
+        RECORD_HEADER + self.0.len() + MAX_DIGITS
     }
 }
 
 #[derive(Debug)]
 pub(super) struct Line<'a> {
     head: &'a Head,
-    /// `head.room()` bytes, then the fields behind the sequence, then a line feed.
+    /// `head.room()` bytes, then the fields behind the sequence.
     bytes: Vec<u8>,
 }
 
@@ -53,17 +55,17 @@ impl<'a> Line<'a> {
         serde_json::to_writer(&mut bytes, event)?;
         // The fields follow the sequence in the object that the head opens.
         bytes[head.room()] = b',';
-        bytes.push(b'\n');
         Ok(Self { head, bytes })
     }
 
-    /// The whole line, under this number.
-    pub(super) fn numbered(&mut self, sequence: u64) -> io::Result<&[u8]> {
+    /// The whole event under this number, and room for a record's header in front of it.
+    pub(super) fn numbered(&mut self, sequence: u64) -> io::Result<&mut [u8]> {
         let n_digits = sequence.checked_ilog10().map_or(1, |log| log as usize + 1);
         let room = self.head.room();
         let start = MAX_DIGITS - n_digits;
-        write!(&mut self.bytes[start..room], "{}{sequence}", self.head.0)?;
-        Ok(&self.bytes[start..])
+        let mut head = &mut self.bytes[start + RECORD_HEADER..room];
+        write!(head, "{}{sequence}", self.head.0)?;
+        Ok(&mut self.bytes[start..])
     }
 }
 

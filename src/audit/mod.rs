@@ -1,29 +1,38 @@
 //! The audit trail: one event for every prediction, answered or not, and one for every shadow run.
 //!
-//! `AuditLog::open` gives a record that is consumed once: closed with the outcome, or dropped, which is an event too.
-//! An event is in the page cache before `close` returns, so a killed process loses nothing that it answered.
+//! ```text
+//! AuditLog::open      a record that is consumed once: closed with the outcome, or dropped, which is an event too
+//!   event, line       the event as JSON, outside of any lock
+//!   spool             one write of it under a short lock, before the answer leaves
+//! shipper             from the spool to the sink, beside the requests; at least once, in order
+//!   sink              files of JSON lines
+//! ```
 //!
 //! Invariants:
 //! - exactly one event per record, also when the future is dropped or unwinds;
-//! - sequences of a writer have no gap, and stand in the file in their order;
-//! - an event that cannot be written takes no sequence; it is counted, and the first of a series is logged.
+//! - sequences of a writer have no gap, and stand in the spool and in the sink in their order;
+//! - an event that cannot be written takes no sequence; it is counted, and the first of a series is logged;
+//! - a sink that is slow or gone holds up no request before the spool is full.
 //!
-//! `event` is the schema, `sink` where events go, `read` reads them back.
+//! `event` is the schema, `read` reads events back.
 //! Not here: what a prediction is (`predict`).
 
 pub mod batch;
 pub mod event;
 mod line;
 pub mod read;
+mod shipper;
 pub mod sink;
+pub mod spool;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -31,7 +40,8 @@ use uuid::Uuid;
 
 use self::event::{ErrorFields, Event, Subject, Text};
 use self::line::{Head, Line};
-use self::sink::LineSink;
+pub use self::shipper::{Shipper, Shipping};
+use self::spool::{Appender, Safe};
 use crate::error::{ErrorClass, Failure};
 use crate::telemetry::metrics::{AuditMetrics, Metrics};
 use crate::types::difference::OutputDifference;
@@ -40,13 +50,42 @@ use crate::types::request::PredictRequest;
 use crate::types::timestamp::Timestamp;
 
 /// The trail of all predictions.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// What happens to predictions while events cannot be written.
     pub on_failure: OnFailure,
+    /// How long the end of the process waits for the sink to take what is in the spool. The rest is shipped at the next
+    /// start.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub drain_timeout: Duration,
+    /// Where events wait until the sink has them.
+    pub spool: spool::Config,
     /// Events in JSON-lines files.
     pub file: sink::file::Config,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            on_failure: OnFailure::default(),
+            drain_timeout: Duration::from_secs(5),
+            spool: spool::Config::default(),
+            file: sink::file::Config::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Where the spool is.
+    pub fn spool_directory(&self) -> PathBuf {
+        let beside_the_files = || self.file.directory.join("spool");
+        self.spool
+            .directory
+            .clone()
+            .unwrap_or_else(beside_the_files)
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -61,10 +100,10 @@ pub enum OnFailure {
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("the audit file cannot be opened: {source}")]
+    #[error("the audit trail cannot be begun: {source}")]
     Open { source: io::Error },
-    #[error("the audit event cannot be written")]
-    Write { source: io::Error },
+    #[error("the audit event cannot be written: {source}")]
+    Write { source: spool::Error },
     #[error("the audit event cannot be encoded")]
     Encode { source: serde_json::Error },
 }
@@ -86,7 +125,7 @@ impl Failure for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Open { .. } => Some("`audit.file.directory` must be writable".into()),
+            Self::Open { .. } => Some("`audit.file.directory` and `audit.spool.directory` must be writable".into()),
             Self::Write { .. } => Some(
                 "predictions are refused until the audit log can be written; `audit.on_failure = \"drop\"` lets them pass"
                     .into(),
@@ -101,38 +140,33 @@ pub struct AuditLog {
     head: Head,
     on_failure: OnFailure,
     metrics: AuditMetrics,
-    writer: Mutex<Writer>,
-    /// The last event was not written. Changes under the lock of `writer`.
+    appender: Arc<Mutex<Appender>>,
+    /// The last event was not written. Changes under the lock of `appender`.
     failing: AtomicBool,
-}
-
-struct Writer {
-    /// The next event's.
-    sequence: u64,
-    sink: Box<dyn LineSink>,
+    delivery: Arc<shipper::Delivery>,
 }
 
 impl AuditLog {
-    /// Begins a new file under a new writer id. Errors when that file cannot be made.
-    pub fn start(config: &Config, metrics: &Metrics) -> Result<Self, Error> {
-        let writer = Uuid::now_v7();
-        let sink = sink::open(&config.file, writer).map_err(|source| Error::Open { source })?;
-        Ok(Self::new(writer, sink, config.on_failure, metrics.audit()))
-    }
-
-    fn new(
-        writer: Uuid,
-        sink: Box<dyn LineSink>,
-        on_failure: OnFailure,
-        metrics: AuditMetrics,
-    ) -> Self {
-        Self {
+    /// Begins to write under a new writer id. The shipper is still to be started: until then events stay in the spool.
+    ///
+    /// Errors when the spool or the sink cannot be begun for a reason on this machine.
+    pub fn start(config: &Config, metrics: &Metrics) -> Result<(Self, Shipper), Error> {
+        let (writer, metrics) = (Uuid::now_v7(), metrics.audit());
+        let sink = sink::open(config, writer).map_err(|source| Error::Open { source })?;
+        let directory = config.spool_directory();
+        let spool = spool::open(&config.spool, &directory, writer, sink.name());
+        let (appender, reader) = spool.map_err(|source| Error::Open { source })?;
+        let appender = Arc::new(Mutex::new(appender));
+        let shipper = Shipper::new(reader, Arc::clone(&appender), sink, metrics.clone());
+        let log = Self {
             head: Head::of(writer),
-            on_failure,
+            on_failure: config.on_failure,
             metrics,
-            writer: Mutex::new(Writer { sequence: 1, sink }),
+            appender,
             failing: AtomicBool::new(false),
-        }
+            delivery: shipper.delivery(),
+        };
+        Ok((log, shipper))
     }
 
     /// Begins the record of a request. Errors only with `refuse`, while events cannot be written; every call finds
@@ -175,11 +209,20 @@ impl AuditLog {
         match self.failing.load(Ordering::Relaxed) {
             true => self
                 .lock()
-                .sink
                 .probe()
                 .map_err(|source| Error::Write { source }),
             false => Ok(()),
         }
+    }
+
+    /// Why events cannot be delivered to the sink at present; they wait in the spool meanwhile.
+    pub fn undelivered(&self) -> Option<String> {
+        self.delivery.failure()
+    }
+
+    /// Whether the sink has every event so far.
+    pub fn is_shipped(&self) -> bool {
+        self.delivery.is_shipped()
     }
 
     /// Whether predictions fail while events cannot be written.
@@ -191,46 +234,74 @@ impl AuditLog {
         Line::encode(&self.head, event).map_err(|source| Error::Encode { source })
     }
 
-    fn append(&self, line: Result<Line<'_>, Error>) -> Result<(), Error> {
+    fn append(&self, line: Result<Line<'_>, Error>) -> Result<Recorded<'_>, Error> {
         let written = line.and_then(|line| self.append_line(line));
         match &written {
-            Ok(()) => self.metrics.events.inc(),
+            Ok(_) => self.metrics.events.inc(),
             Err(_) => self.metrics.failures.inc(),
         }
-        match self.on_failure {
-            OnFailure::Refuse => written,
-            OnFailure::Drop => Ok(()),
-        }
+        let safe = match (written, self.on_failure) {
+            (Err(_), OnFailure::Drop) => Safe::NOW,
+            (written, _) => written?,
+        };
+        Ok(Recorded { log: self, safe })
     }
 
-    fn append_line(&self, mut line: Line<'_>) -> Result<(), Error> {
+    fn append_line(&self, mut line: Line<'_>) -> Result<Safe, Error> {
         let (written, was_failing) = {
-            let mut writer = self.lock();
-            let written = writer.append(&mut line);
+            let mut appender = self.lock();
+            let written = append(&mut appender, &mut line);
             let was_failing = self.failing.swap(written.is_err(), Ordering::Relaxed);
             (written, was_failing)
         };
         match &written {
-            Ok(()) if was_failing => tracing::info!("audit events can be written again"),
+            Ok(_) if was_failing => tracing::info!("audit events can be written again"),
             Err(error) if !was_failing => {
                 let on_failure = self.on_failure;
                 tracing::error!(%error, ?on_failure, "audit events cannot be written");
             }
-            Ok(()) | Err(_) => {}
+            Ok(_) | Err(_) => {}
         }
         written.map_err(|source| Error::Write { source })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Writer> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Appender> {
+        let appender = self.appender.lock();
+        appender.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Writer {
-    fn append(&mut self, line: &mut Line<'_>) -> io::Result<()> {
-        self.sink.append(line.numbered(self.sequence)?)?;
-        self.sequence += 1;
-        Ok(())
+fn append(appender: &mut Appender, line: &mut Line<'_>) -> Result<Safe, spool::Error> {
+    let record = line.numbered(appender.sequence())?;
+    appender.append(record)
+}
+
+/// An event that was written.
+#[must_use = "an event is not safe before it is waited for"]
+pub struct Recorded<'a> {
+    log: &'a AuditLog,
+    safe: Safe,
+}
+
+impl Recorded<'_> {
+    /// Waits until the event is as safe as `audit.spool.durability` asks. Only `fsync` has anything to wait for.
+    ///
+    /// Errors only with `refuse`: the prediction must then not be answered. Cancel safe.
+    pub async fn safe(self) -> Result<(), Error> {
+        if self.safe.is_now() {
+            return Ok(());
+        }
+        let Err(error) = self.safe.wait().await else {
+            return Ok(());
+        };
+        self.log.metrics.failures.inc();
+        self.log.failing.store(true, Ordering::Relaxed);
+        match self.log.on_failure {
+            OnFailure::Refuse => Err(Error::Write {
+                source: error.into(),
+            }),
+            OnFailure::Drop => Ok(()),
+        }
     }
 }
 
@@ -258,7 +329,7 @@ pub struct AuditRecord<'a> {
     is_open: bool,
 }
 
-impl AuditRecord<'_> {
+impl<'a> AuditRecord<'a> {
     /// The id of the prediction.
     pub fn id(&self) -> Uuid {
         self.id
@@ -270,7 +341,10 @@ impl AuditRecord<'_> {
     }
 
     /// Writes the event. Errors only with `refuse`: the prediction must then not be answered.
-    pub fn close(mut self, outcome: Result<&Prediction, &dyn Failure>) -> Result<(), Error> {
+    pub fn close(
+        mut self,
+        outcome: Result<&Prediction, &dyn Failure>,
+    ) -> Result<Recorded<'a>, Error> {
         let line = self.log.encode(&match outcome {
             Ok(prediction) => Event::answered(&self.subject(), prediction),
             Err(failure) => self.failed(ErrorFields::of(failure)),
@@ -291,7 +365,8 @@ impl AuditRecord<'_> {
             Err(failure) => self.failed(ErrorFields::of(failure)),
         });
         self.is_open = false;
-        self.log.append(line)
+        // Nobody waits for it.
+        self.log.append(line).map(|_recorded| ())
     }
 
     fn failed<'e>(&'e self, error: ErrorFields<'e>) -> Event<'e> {

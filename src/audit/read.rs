@@ -1,4 +1,4 @@
-//! Reads audit files back: every event of a directory in the order in which it was written.
+//! Reads audit events back: every event of a directory of files, or of a spool, in the order in which it was written.
 //!
 //! Files are taken by name, so events of one writer come in the order of their sequence. A last line without a line
 //! feed was being written when the process died; it is no event.
@@ -9,8 +9,13 @@ use std::path::{Path, PathBuf};
 use fs_err::File;
 use serde_json::Value;
 
+use super::batch::{Offset, SpooledEvent};
 use super::sink;
+use super::spool::{self, Scan, Scanned};
 use crate::error::{ErrorClass, Failure};
+
+/// How many bytes of the spool are read at once.
+const BATCH_BYTES: usize = 1 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -25,20 +30,25 @@ pub enum Error {
         line: usize,
         source: serde_json::Error,
     },
+    #[error("event {offset} of the audit spool is not an audit event: {source}")]
+    NotAnEvent {
+        offset: Offset,
+        source: serde_json::Error,
+    },
 }
 
 impl Failure for Error {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Io { .. } => ErrorClass::Unavailable,
-            Self::Malformed { .. } => ErrorClass::Unprocessable,
+            Self::Malformed { .. } | Self::NotAnEvent { .. } => ErrorClass::Unprocessable,
         }
     }
 
     fn code(&self) -> &'static str {
         match self {
             Self::Io { .. } => "audit_unreadable",
-            Self::Malformed { .. } => "audit_event_malformed",
+            Self::Malformed { .. } | Self::NotAnEvent { .. } => "audit_event_malformed",
         }
     }
 }
@@ -55,6 +65,58 @@ pub fn events(
         };
         error.into_iter().chain(events.into_iter().flatten())
     }))
+}
+
+/// All events of a spool, oldest writer first. Errors at once when the directory cannot be listed.
+///
+/// Events that are shipped meanwhile may be there no more, and are in the sink then.
+pub fn spooled(spool: &Path) -> Result<impl Iterator<Item = Result<Value, Error>> + use<>, Error> {
+    let scans = spool::scans(spool)?;
+    Ok(scans.into_iter().flat_map(Spooled::new))
+}
+
+/// The events of one writer in the spool.
+struct Spooled {
+    scan: Scan,
+    /// Read and not yet given.
+    events: std::vec::IntoIter<SpooledEvent>,
+    has_ended: bool,
+}
+
+impl Spooled {
+    fn new(scan: Scan) -> Self {
+        Self {
+            scan,
+            events: Vec::new().into_iter(),
+            has_ended: false,
+        }
+    }
+}
+
+impl Iterator for Spooled {
+    type Item = Result<Value, Error>;
+
+    fn next(&mut self) -> Option<Result<Value, Error>> {
+        loop {
+            if let Some(event) = self.events.next() {
+                let parsed = serde_json::from_slice(&event.json);
+                let offset = event.offset;
+                return Some(parsed.map_err(|source| Error::NotAnEvent { offset, source }));
+            }
+            if self.has_ended {
+                return None;
+            }
+            match self.scan.next(None, BATCH_BYTES) {
+                Ok(Scanned::Events(batch)) => self.events = batch.into_events().into_iter(),
+                Ok(Scanned::Lost { .. }) => {}
+                Ok(Scanned::End) => self.has_ended = true,
+                Err(error) => {
+                    self.has_ended = true;
+                    return Some(Err(error.into()));
+                }
+            }
+        }
+    }
 }
 
 /// The events of one file.

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use ndarray::{ArrayD, IxDyn};
@@ -115,6 +114,8 @@ struct Fixture {
     directory: TempDir,
     metrics: Metrics,
     log: AuditLog,
+    /// Ships nothing before it is told to.
+    shipper: Option<Shipper>,
 }
 
 impl Fixture {
@@ -122,17 +123,18 @@ impl Fixture {
         Self::with(|_| {})
     }
 
-    fn with(change: impl FnOnce(&mut sink::file::Config)) -> Self {
+    fn with(change: impl FnOnce(&mut Config)) -> Self {
         let directory = TempDir::new().unwrap();
         let mut config = Config::default();
         config.file.directory = directory.path().join("audit");
-        change(&mut config.file);
+        change(&mut config);
         let metrics = Metrics::new();
-        let log = AuditLog::start(&config, &metrics).unwrap();
+        let (log, shipper) = AuditLog::start(&config, &metrics).unwrap();
         Self {
             directory,
             metrics,
             log,
+            shipper: Some(shipper),
         }
     }
 
@@ -140,13 +142,30 @@ impl Fixture {
         let request = request();
         let record = self.log.open(&request).unwrap();
         let prediction = prediction(record.id());
-        record.close(Ok(&prediction)).unwrap();
+        let _ = record.close(Ok(&prediction)).unwrap();
     }
 
     fn events(&self) -> Vec<Json> {
+        let events = read::spooled(&self.directory.path().join("audit/spool")).unwrap();
+        events.collect::<Result<_, _>>().unwrap()
+    }
+
+    /// Ships everything, and reads what is in the files.
+    fn shipped(&mut self) -> Vec<Json> {
+        ship(self.shipper.take().unwrap());
         let events = read::events(&self.directory.path().join("audit")).unwrap();
         events.collect::<Result<_, _>>().unwrap()
     }
+}
+
+fn ship(shipper: Shipper) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let finished =
+        runtime.block_on(async { shipper.start().finish(Duration::from_secs(60)).await });
+    assert!(finished);
 }
 
 #[test]
@@ -155,7 +174,7 @@ fn an_answer_is_one_event_with_everything_about_it() {
     let request = request();
     let record = fixture.log.open(&request).unwrap();
     let id = record.id();
-    record.close(Ok(&prediction(id))).unwrap();
+    let _ = record.close(Ok(&prediction(id))).unwrap();
 
     let mut events = fixture.events();
     assert_eq!(events.len(), 1);
@@ -205,10 +224,10 @@ fn a_failure_names_what_failed_and_the_version_if_one_was_found() {
     let request = request();
     let failure = FeatureMissing { row: 1 };
     let record = fixture.log.open(&request).unwrap();
-    record.close(Err(&failure)).unwrap();
+    let _ = record.close(Err(&failure)).unwrap();
     let mut record = fixture.log.open(&request).unwrap();
     record.served_by(served_by());
-    record.close(Err(&failure)).unwrap();
+    let _ = record.close(Err(&failure)).unwrap();
 
     let events = fixture.events();
     let unresolved =
@@ -245,7 +264,7 @@ fn a_call_that_versions_shared_tells_which_rows_each_answered() {
         rows: vec![row],
     };
     prediction.variants = vec![part(challenger, 1), part(served_by(), 0)];
-    record.close(Ok(&prediction)).unwrap();
+    let _ = record.close(Ok(&prediction)).unwrap();
     fixture.answer();
     let events = fixture.events();
     assert_eq!(
@@ -413,35 +432,42 @@ fn a_panic_while_a_record_is_closed_leaves_one_event() {
 
 #[test]
 fn sequences_of_many_threads_have_no_gap_and_are_in_file_order_across_rotations() {
-    let fixture = Fixture::with(|file| file.max_file_size = ByteSize::from_bytes(20_000));
+    let mut fixture = Fixture::with(|config| {
+        config.file.max_file_size = ByteSize::from_bytes(20_000);
+        config.spool.segment_size = ByteSize::from_bytes(30_000);
+    });
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| (0..100).for_each(|_| fixture.answer()));
         }
     });
-    let events = fixture.events();
-    let sequences: Vec<u64> = events
-        .iter()
-        .map(|event| event["sequence"].as_u64().unwrap())
-        .collect();
-    assert_eq!(sequences, (1..=400).collect::<Vec<u64>>());
+    for events in [fixture.events(), fixture.shipped()] {
+        let sequences: Vec<u64> = events
+            .iter()
+            .map(|event| event["sequence"].as_u64().unwrap())
+            .collect();
+        assert_eq!(sequences, (1..=400).collect::<Vec<u64>>());
+    }
     let n_files = sink::files(&fixture.directory.path().join("audit"))
         .unwrap()
         .len();
     assert!(n_files > 5, "{n_files} files");
     let text = fixture.metrics.render();
     assert!(text.contains("terrarium_audit_events_total 400"), "{text}");
+    assert!(text.contains("terrarium_audit_shipped_total 400"), "{text}");
+    assert!(text.contains("terrarium_audit_spool_events 0"), "{text}");
 }
 
 #[test]
 fn every_start_is_a_new_writer_in_a_new_file() {
-    let fixture = Fixture::start();
+    let mut fixture = Fixture::start();
     fixture.answer();
     let mut config = Config::default();
     config.file.directory = fixture.directory.path().join("audit");
-    let second = AuditLog::start(&config, &fixture.metrics).unwrap();
+    let (second, shipper) = AuditLog::start(&config, &fixture.metrics).unwrap();
     drop(second.open(&request()).unwrap());
-    let events = fixture.events();
+    ship(shipper);
+    let events = fixture.shipped();
     assert_eq!(events.len(), 2);
     assert_ne!(events[0]["writer"], events[1]["writer"]);
     assert_eq!(events[0]["sequence"], 1);
@@ -456,100 +482,117 @@ fn a_directory_that_cannot_be_written_is_an_error_at_start() {
     fs_err::write(&blocked, "").unwrap();
     let mut config = Config::default();
     config.file.directory = blocked.join("audit");
-    let error = AuditLog::start(&config, &Metrics::new()).unwrap_err();
+    let error = AuditLog::start(&config, &Metrics::new()).err().unwrap();
     assert_eq!(error.code(), "audit_unavailable");
     let text = error.to_string();
     let path = config.file.directory.display().to_string();
     assert!(text.contains(&path), "{text}");
 }
 
-/// Fails as long as it is told to; keeps what it took.
-#[derive(Clone, Default)]
-struct FlakySink {
-    broken: Arc<AtomicBool>,
-    n_probes: Arc<AtomicUsize>,
-    lines: Arc<Mutex<Vec<Json>>>,
+/// A log whose spool takes so many bytes.
+fn small(on_failure: OnFailure, max_size: u64) -> Fixture {
+    Fixture::with(|config| {
+        config.on_failure = on_failure;
+        config.spool.max_size = ByteSize::from_bytes(max_size);
+        config.spool.segment_size = ByteSize::from_bytes(max_size / 4);
+    })
 }
 
-impl FlakySink {
-    fn check(&self) -> io::Result<()> {
-        if self.broken.load(Ordering::Relaxed) {
-            return Err(io::Error::other("no space left"));
-        }
-        Ok(())
-    }
+fn sequences(events: &[Json]) -> Vec<u64> {
+    let sequences = events.iter().map(|event| &event["sequence"]);
+    sequences.map(|n| n.as_u64().unwrap()).collect()
+}
 
-    fn log(&self, on_failure: OnFailure, metrics: &Metrics) -> AuditLog {
-        let sink = Box::new(self.clone());
-        AuditLog::new(Uuid::now_v7(), sink, on_failure, metrics.audit())
-    }
+/// What stands in the way of the spool's next segment until this is dropped.
+struct InTheWay(std::path::PathBuf);
 
-    fn sequences(&self) -> Vec<Json> {
-        let lines = self.lines.lock().unwrap();
-        lines
-            .iter()
-            .map(|event| event["sequence"].clone())
-            .collect()
+impl InTheWay {
+    fn of(fixture: &Fixture) -> Self {
+        let spool = fixture.directory.path().join("audit/spool");
+        fs_err::rename(&spool, spool.with_extension("moved")).unwrap();
+        fs_err::write(&spool, "in the way").unwrap();
+        Self(spool)
     }
 }
 
-impl LineSink for FlakySink {
-    fn append(&mut self, line: &[u8]) -> io::Result<()> {
-        self.check()?;
-        let event = serde_json::from_slice(line).unwrap();
-        self.lines.lock().unwrap().push(event);
-        Ok(())
-    }
-
-    fn probe(&mut self) -> io::Result<()> {
-        self.n_probes.fetch_add(1, Ordering::Relaxed);
-        self.check()
+impl Drop for InTheWay {
+    fn drop(&mut self) {
+        fs_err::remove_file(&self.0).unwrap();
+        fs_err::rename(self.0.with_extension("moved"), &self.0).unwrap();
     }
 }
 
 #[test]
-fn refuse_fails_predictions_until_the_sink_recovers_and_loses_no_sequence() {
-    let (sink, metrics, request) = (FlakySink::default(), Metrics::new(), request());
-    let log = sink.log(OnFailure::Refuse, &metrics);
+fn refuse_fails_predictions_until_events_can_be_written_and_loses_no_sequence() {
+    let fixture = small(OnFailure::Refuse, 4_000);
+    let (log, request) = (&fixture.log, request());
     let failure = FeatureMissing { row: 0 };
-    log.open(&request).unwrap().close(Err(&failure)).unwrap();
+    let _ = log.open(&request).unwrap().close(Err(&failure)).unwrap();
 
-    sink.broken.store(true, Ordering::Relaxed);
-    let error = log
-        .open(&request)
-        .unwrap()
-        .close(Err(&failure))
-        .unwrap_err();
+    let in_the_way = InTheWay::of(&fixture);
+    let error = log.open(&request).unwrap().close(Err(&failure));
+    let error = error.err().unwrap();
     assert_eq!(error.class(), ErrorClass::Unavailable);
     assert_eq!(error.code(), "audit_unavailable");
     assert_eq!(log.open(&request).unwrap_err().code(), "audit_unavailable");
+    assert!(log.check().is_err());
 
-    sink.broken.store(false, Ordering::Relaxed);
-    log.open(&request).unwrap().close(Err(&failure)).unwrap();
-    log.open(&request).unwrap().close(Err(&failure)).unwrap();
-    assert_eq!(sink.sequences(), [1, 2, 3]);
-    assert_eq!(sink.n_probes.load(Ordering::Relaxed), 2);
-    let text = metrics.render();
+    drop(in_the_way);
+    let _ = log.open(&request).unwrap().close(Err(&failure)).unwrap();
+    let _ = log.open(&request).unwrap().close(Err(&failure)).unwrap();
+    assert!(log.check().is_ok());
+    assert_eq!(sequences(&fixture.events()), [1, 2, 3]);
+    let text = fixture.metrics.render();
     assert!(text.contains("terrarium_audit_events_total 3"), "{text}");
     assert!(text.contains("terrarium_audit_failures_total 1"), "{text}");
 }
 
 #[test]
 fn drop_lets_predictions_pass_and_counts_what_was_lost() {
-    let (sink, metrics, request) = (FlakySink::default(), Metrics::new(), request());
-    let log = sink.log(OnFailure::Drop, &metrics);
+    let fixture = small(OnFailure::Drop, 4_000);
+    let (log, request) = (&fixture.log, request());
     let failure = FeatureMissing { row: 0 };
-    sink.broken.store(true, Ordering::Relaxed);
-    for _ in 0..3 {
-        log.open(&request).unwrap().close(Err(&failure)).unwrap();
-    }
-    sink.broken.store(false, Ordering::Relaxed);
-    log.open(&request).unwrap().close(Err(&failure)).unwrap();
-    assert_eq!(sink.sequences(), [1]);
-    assert_eq!(sink.n_probes.load(Ordering::Relaxed), 0);
-    let text = metrics.render();
-    assert!(text.contains("terrarium_audit_events_total 1"), "{text}");
+    let close = || drop(log.open(&request).unwrap().close(Err(&failure)).unwrap());
+    close();
+    let in_the_way = InTheWay::of(&fixture);
+    (0..3).for_each(|_| close());
+    drop(in_the_way);
+    close();
+    assert_eq!(sequences(&fixture.events()), [1, 2]);
+    let text = fixture.metrics.render();
+    assert!(text.contains("terrarium_audit_events_total 2"), "{text}");
     assert!(text.contains("terrarium_audit_failures_total 3"), "{text}");
+}
+
+#[test]
+fn a_full_spool_refuses_until_the_sink_took_something() {
+    let mut fixture = small(OnFailure::Refuse, 8_000);
+    let request = request();
+    let failure = FeatureMissing { row: 0 };
+    let n_taken = (0..100)
+        .take_while(|_| {
+            let record = fixture.log.open(&request).unwrap();
+            record.close(Err(&failure)).is_ok()
+        })
+        .count();
+    assert!((5..20).contains(&n_taken), "{n_taken}");
+    let error = fixture.log.open(&request).err().unwrap();
+    let text = error.to_string();
+    assert!(
+        text.contains("is full") && text.contains("of 8000"),
+        "{text}"
+    );
+    let n_shipped = fixture.shipped().len();
+    assert_eq!(n_shipped, n_taken);
+    assert!(fixture.log.check().is_ok());
+    let _ = fixture
+        .log
+        .open(&request)
+        .unwrap()
+        .close(Err(&failure))
+        .unwrap();
+    let events = fixture.events();
+    assert_eq!(events.last().unwrap()["sequence"], n_shipped as u64 + 1);
 }
 
 #[test]
@@ -567,13 +610,14 @@ fn trouble_is_logged_once_until_it_is_over() {
     let subscriber = tracing_subscriber::fmt()
         .with_writer(move || LockedWriter(Arc::clone(&writer)))
         .finish();
-    let (sink, metrics, request) = (FlakySink::default(), Metrics::new(), request());
-    let log = sink.log(OnFailure::Drop, &metrics);
+    let fixture = small(OnFailure::Drop, 4_000);
+    let request = request();
+    fixture.answer();
     tracing::subscriber::with_default(subscriber, || {
-        for broken in [true, true, true, false, false] {
-            sink.broken.store(broken, Ordering::Relaxed);
-            drop(log.open(&request).unwrap());
-        }
+        let in_the_way = InTheWay::of(&fixture);
+        (0..3).for_each(|_| fixture.answer());
+        drop(in_the_way);
+        (0..2).for_each(|_| drop(fixture.log.open(&request).unwrap()));
     });
     let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
     assert_eq!(
@@ -604,12 +648,14 @@ impl io::Write for LockedWriter {
 #[test]
 #[ignore = "run by `a_killed_process_has_an_event_for_everything_that_it_answered`"]
 fn answers_until_it_is_killed() {
-    let log = AuditLog::start(&Config::default(), &Metrics::new()).unwrap();
+    let (log, shipper) = AuditLog::start(&Config::default(), &Metrics::new()).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _shipping = runtime.block_on(async { shipper.start() });
     let request = request();
     for _ in 0..10_000 {
         let record = log.open(&request).unwrap();
         let prediction = prediction(record.id());
-        record.close(Ok(&prediction)).unwrap();
+        let _ = record.close(Ok(&prediction)).unwrap();
         println!("answered {}", prediction.id);
     }
 }
@@ -630,9 +676,18 @@ fn a_killed_process_has_an_event_for_everything_that_it_answered() {
     process.wait().unwrap();
     answered.extend(lines.map(Result::unwrap));
 
-    let events = read::events(&directory.path().join("audit")).unwrap();
+    // Whoever starts next ships what is left.
+    let mut config = Config::default();
+    config.file.directory = directory.path().join("audit");
+    let (_log, shipper) = AuditLog::start(&config, &Metrics::new()).unwrap();
+    ship(shipper);
+    let events = read::events(&config.file.directory).unwrap();
+    let events: Vec<Json> = events.collect::<Result<_, _>>().unwrap();
+    let in_order: Vec<u64> = (1..=events.len() as u64).collect();
+    assert_eq!(sequences(&events), in_order, "once each");
     let ids: HashSet<String> = events
-        .map(|event| event.unwrap()["id"].as_str().unwrap().to_owned())
+        .iter()
+        .map(|event| event["id"].as_str().unwrap().to_owned())
         .collect();
     // The last line may be cut off by the kill.
     let answered: HashSet<String> = answered

@@ -62,6 +62,7 @@ pub(super) async fn ready(State(api): State<Arc<Api>>) -> Response<Body> {
         is_ready &= !audit.refuses();
         reasons.push(format!("{error} ({})", error.code()));
     }
+    reasons.extend(audit.undelivered());
     let status = match (is_ready, reasons.is_empty()) {
         (false, _) => "not_ready",
         (true, false) => "degraded",

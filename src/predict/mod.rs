@@ -112,7 +112,7 @@ impl Predictor {
             Ok(model) => model,
             Err(error) => {
                 unresolved(error.code());
-                return close(record, request, Err(error.into()));
+                return close(record, request, Err(error.into())).await;
             }
         };
         match &model.traffic {
@@ -131,7 +131,7 @@ impl Predictor {
     ) -> Result<Prediction, Error> {
         record.served_by(served_by(model));
         let outcome = self.run(request, model, record.id(), None).await;
-        let outcome = close(record, request, outcome);
+        let outcome = close(record, request, outcome).await;
         count(model.version.plan.metrics(), &outcome);
         outcome
     }
@@ -253,15 +253,16 @@ fn served_by(model: &Resolved<ServingPlan>) -> ServedBy {
 }
 
 /// Closes the record; an outcome that cannot be recorded must not be answered.
-fn close(
+async fn close(
     record: AuditRecord<'_>,
     request: &PredictRequest,
     outcome: Result<Prediction, Error>,
 ) -> Result<Prediction, Error> {
-    run_here(request.is_large(), || match &outcome {
+    let recorded = run_here(request.is_large(), || match &outcome {
         Ok(prediction) => record.close(Ok(prediction)),
         Err(error) => record.close(Err(error)),
     })?;
+    recorded.safe().await?;
     outcome
 }
 

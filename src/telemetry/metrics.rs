@@ -88,6 +88,36 @@ const AUDIT_FAILURES: Metric = metric(
     &[],
     "Audit events that could not be written.",
 );
+const AUDIT_SHIPPED: Metric = metric(
+    "terrarium_audit_shipped_total",
+    &[],
+    "Audit events that the sink has.",
+);
+const AUDIT_SHIP_FAILURES: Metric = metric(
+    "terrarium_audit_ship_failures_total",
+    &[],
+    "Times that shipping audit events to the sink failed and began anew.",
+);
+const AUDIT_SPOOL_BYTES: Metric = metric(
+    "terrarium_audit_spool_bytes",
+    &[],
+    "Size of the audit spool.",
+);
+const AUDIT_SPOOL_EVENTS: Metric = metric(
+    "terrarium_audit_spool_events",
+    &[],
+    "Audit events of this process that the sink does not have yet.",
+);
+const AUDIT_DAMAGED_SEGMENTS: Metric = metric(
+    "terrarium_audit_damaged_segments_total",
+    &[],
+    "Damages found in segments of the audit spool; the segments are put aside.",
+);
+const AUDIT_LOST: Metric = metric(
+    "terrarium_audit_lost_total",
+    &[],
+    "Audit events that were in the spool and cannot be read any more.",
+);
 const HTTP_REQUESTS: Metric = metric(
     "terrarium_http_requests_total",
     &["route", "status"],
@@ -240,6 +270,12 @@ impl Metrics {
             audit: AuditMetrics {
                 events: counter(&registry, &AUDIT_EVENTS),
                 failures: counter(&registry, &AUDIT_FAILURES),
+                shipped: counter(&registry, &AUDIT_SHIPPED),
+                ship_failures: counter(&registry, &AUDIT_SHIP_FAILURES),
+                spool_bytes: gauge(&registry, &AUDIT_SPOOL_BYTES),
+                spool_events: gauge(&registry, &AUDIT_SPOOL_EVENTS),
+                damaged_segments: counter(&registry, &AUDIT_DAMAGED_SEGMENTS),
+                lost: counter(&registry, &AUDIT_LOST),
             },
             http_requests: counters(&registry, &HTTP_REQUESTS),
             http_in_flight: gauge(&registry, &HTTP_IN_FLIGHT),
@@ -491,6 +527,12 @@ impl Default for QueueMetrics {
 pub struct AuditMetrics {
     pub events: IntCounter,
     pub failures: IntCounter,
+    pub shipped: IntCounter,
+    pub ship_failures: IntCounter,
+    pub spool_bytes: IntGauge,
+    pub spool_events: IntGauge,
+    pub damaged_segments: IntCounter,
+    pub lost: IntCounter,
 }
 
 /// Counts reads of the feature registry. Clones count into the same place.

@@ -25,7 +25,7 @@ async fn a_request_a_model_error_and_a_dropped_connection_each_leave_exactly_one
     drop_connection(&server).await;
     let events = server.events_when(3).await;
     server.stop().await;
-    assert_eq!(server.events().len(), 3, "{events:#?}");
+    assert_eq!(server.events().await.len(), 3, "{events:#?}");
     let told: Vec<_> = events
         .iter()
         .map(|event| (event["status"].clone(), event["error"]["code"].clone()))
@@ -47,7 +47,7 @@ async fn an_event_tells_what_went_in_and_what_came_out() {
     let body =
         r#"{"entities": {"driver_id": [1001]}, "inputs": {"trip_km": [3.2]}, "params": {"a": 1}}"#;
     let answer = server.predict("driver_ranking@champion", body).await.json();
-    let event = &server.events()[0];
+    let event = &server.events().await[0];
     assert_eq!(event["outputs"], answer["outputs"]);
     assert_eq!(event["model"]["version"], answer["model"]["version"]);
     assert_eq!(event["entities"], json!({"driver_id": [1001]}));
@@ -65,7 +65,7 @@ async fn an_event_tells_what_went_in_and_what_came_out() {
 async fn an_unknown_model_leaves_an_event_too() {
     let server = Server::start(&[]).await;
     server.predict("nobody", r#"{"rows": [{"a": 1}]}"#).await;
-    let events = server.events();
+    let events = server.events().await;
     assert_eq!(events.len(), 1);
     assert_eq!(events[0]["error"]["code"], "model_not_found");
 }
@@ -151,23 +151,65 @@ impl Stalled {
 
 #[tokio::test]
 async fn while_events_cannot_be_written_predictions_fail_and_readiness_says_so() {
-    let mut server = Server::start(&["audit.file.max_file_size=1kB"]).await;
+    let mut server = Server::start(&["audit.spool.segment_size=1kB"]).await;
     let body = r#"{"entities": {"driver_id": [1001]}, "inputs": {"trip_km": [3.2]}}"#;
     assert_eq!(server.predict("driver_ranking", body).await.status, 200);
-    // The file is full, and where the next one belongs is no directory any more.
-    let moved = server.audit_directory().with_extension("moved");
-    std::fs::rename(server.audit_directory(), &moved).unwrap();
-    std::fs::write(server.audit_directory(), "in the way").unwrap();
+    // The segment is full, and where the next one belongs is no directory any more.
+    let in_the_way = InTheWay::of(server.audit_directory().join("spool"));
     let refused = server.predict("driver_ranking", body).await;
     assert_eq!(
         (refused.status, refused.code().as_str()),
         (503, "audit_unavailable")
     );
     assert_eq!(server.get("/readyz").await.status, 503);
-    std::fs::remove_file(server.audit_directory()).unwrap();
-    std::fs::rename(&moved, server.audit_directory()).unwrap();
+    drop(in_the_way);
     assert_eq!(server.predict("driver_ranking", body).await.status, 200);
     assert_eq!(server.get("/readyz").await.status, 200);
     server.stop().await;
-    assert_eq!(server.events().len(), 2, "one for each answer");
+    assert_eq!(server.events().await.len(), 2, "one for each answer");
+}
+
+#[tokio::test]
+async fn while_the_sink_is_gone_predictions_go_on_and_readiness_says_what_waits() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let spool = format!("audit.spool.directory={}", elsewhere.path().display());
+    let mut server = Server::start(&["audit.file.max_file_size=1kB", &spool]).await;
+    let body = r#"{"entities": {"driver_id": [1001]}, "inputs": {"trip_km": [3.2]}}"#;
+    assert_eq!(server.predict("driver_ranking", body).await.status, 200);
+    assert_eq!(server.events().await.len(), 1);
+    // The file is full, and the next one cannot be made; the spool is elsewhere.
+    let in_the_way = InTheWay::of(server.audit_directory().to_owned());
+    for _ in 0..3 {
+        assert_eq!(server.predict("driver_ranking", body).await.status, 200);
+    }
+    let ready = server.ready_when("degraded").await;
+    let reasons = ready["reasons"].to_string();
+    assert!(reasons.contains("cannot be delivered"), "{reasons}");
+    drop(in_the_way);
+    server.ready_when("ready").await;
+    server.stop().await;
+    let events = server.events().await;
+    let sequences: Vec<_> = events
+        .iter()
+        .map(|event| event["sequence"].as_u64().unwrap())
+        .collect();
+    assert_eq!(sequences, [1, 2, 3, 4]);
+}
+
+/// A file in the place of a directory, until this is dropped.
+struct InTheWay(std::path::PathBuf);
+
+impl InTheWay {
+    fn of(directory: std::path::PathBuf) -> Self {
+        std::fs::rename(&directory, directory.with_extension("moved")).unwrap();
+        std::fs::write(&directory, "in the way").unwrap();
+        Self(directory)
+    }
+}
+
+impl Drop for InTheWay {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.0).unwrap();
+        std::fs::rename(self.0.with_extension("moved"), &self.0).unwrap();
+    }
 }

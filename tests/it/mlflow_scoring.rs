@@ -399,7 +399,7 @@ async fn each_call_leaves_one_event_with_what_it_gave() {
     server
         .post("/models/linreg_col/invocations", r#"{"inputs": "#)
         .await;
-    let events = server.events();
+    let events = server.events().await;
     assert_eq!(events.len(), 3, "a body that is no call is none");
     for event in &events {
         assert_eq!(event["surface"], "mlflow");

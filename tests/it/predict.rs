@@ -246,7 +246,7 @@ async fn the_request_id_comes_back_and_into_the_audit_record() {
         .call("POST", "/v1/models/driver_ranking/predict", &headers, body)
         .await;
     assert_eq!(answer.headers["x-request-id"], "abc-1");
-    let event = &server.events()[0];
+    let event = &server.events().await[0];
     assert_eq!(event["request_id"], "abc-1");
     assert_eq!(event["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
     assert_eq!(event["id"], answer.json()["id"]);

@@ -108,7 +108,7 @@ async fn a_split_call_is_told_in_the_answer_the_event_and_the_metrics() {
     assert_eq!(answer["n_rows"], 3);
     let served_by = json!({"name": "driver_ranking", "version": "2", "alias": "champion"});
     assert_eq!(answer["model"], served_by);
-    let events = server.events();
+    let events = server.events().await;
     assert_eq!(events.len(), 1);
     assert_eq!(events[0]["id"], answer["id"]);
     assert_eq!(events[0]["variants"], variants);
@@ -143,7 +143,7 @@ async fn a_split_call_is_told_in_the_answer_the_event_and_the_metrics() {
         (problem.status, problem.code().as_str()),
         (400, "entity_key_invalid")
     );
-    assert_eq!(server.events().len(), 3);
+    assert_eq!(server.events().await.len(), 3);
 }
 
 #[tokio::test]
@@ -219,7 +219,7 @@ async fn a_shadow_run_leaves_its_outputs_and_their_distance_and_nothing_else() {
     assert_eq!(shadow["features"], events[0]["features"]);
     server.stop().await;
     // Of the call for a version by its number there is no shadow.
-    let events = server.events();
+    let events = server.events().await;
     assert_eq!(events.len(), 3);
     let sequences: Vec<&Value> = events.iter().map(|event| &event["sequence"]).collect();
     assert_eq!(sequences, [&json!(1), &json!(2), &json!(3)]);
@@ -236,7 +236,7 @@ async fn runs_of_shadows_end_before_the_server_does() {
     }
     let metrics = server.get("/metrics").await;
     server.stop().await;
-    let events = server.events();
+    let events = server.events().await;
     let of_shadows = events.iter().filter(|event| !event["shadow_of"].is_null());
     let dropped = String::from_utf8_lossy(&metrics.bytes).contains(r#"code="dropped""#);
     assert!(of_shadows.clone().all(|event| event["status"] == "ok"));

@@ -225,20 +225,18 @@ impl Server {
         self.audit.path()
     }
 
-    /// The audit events so far, in order.
-    pub(crate) fn events(&self) -> Vec<Value> {
-        let mut files: Vec<PathBuf> = std::fs::read_dir(self.audit.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .collect();
-        files.sort();
-        let mut events = Vec::new();
-        for file in files {
-            for line in std::fs::read_to_string(file).unwrap().lines() {
-                events.push(serde_json::from_str(line).unwrap());
+    /// The audit events so far, in order, once they are shipped.
+    pub(crate) async fn events(&self) -> Vec<Value> {
+        let mut every = tokio::time::interval(Duration::from_millis(5));
+        for _ in 0..2_000 {
+            let audit = self.app.as_ref().map(|app| app.api().predictor.audit());
+            if audit.is_none_or(|audit| audit.is_shipped()) {
+                break;
             }
+            every.tick().await;
         }
-        events
+        let events = terrarium::audit::read::events(self.audit.path()).unwrap();
+        events.collect::<Result<_, _>>().unwrap()
     }
 
     /// The events once there are `n` of them, polled for until a deadline.
@@ -246,11 +244,25 @@ impl Server {
         let mut every = tokio::time::interval(Duration::from_millis(5));
         for _ in 0..2_000 {
             every.tick().await;
-            if self.events().len() >= n {
-                break;
+            let events = self.events().await;
+            if events.len() >= n {
+                return events;
             }
         }
-        self.events()
+        self.events().await
+    }
+
+    /// What `/readyz` says once its status is this, polled for until a deadline.
+    pub(crate) async fn ready_when(&self, status: &str) -> Value {
+        let mut every = tokio::time::interval(Duration::from_millis(5));
+        for _ in 0..2_000 {
+            every.tick().await;
+            let ready = self.get("/readyz").await.json();
+            if ready["status"] == status {
+                return ready;
+            }
+        }
+        panic!("never {status}: {}", self.get("/readyz").await.json());
     }
 
     /// Stops in order; the audit directory stays readable.

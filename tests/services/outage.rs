@@ -284,7 +284,7 @@ impl Caller {
     /// One event for each call, in order, that says what the caller was told.
     async fn check_audit(mut self) {
         self.server.stop().await;
-        let events = self.server.events();
+        let events = self.server.events().await;
         assert_eq!(events.len(), self.seen.len());
         for (i, (event, call)) in events.iter().zip(&self.seen).enumerate() {
             assert_eq!(event["sequence"], i + 1);

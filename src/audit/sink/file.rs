@@ -4,9 +4,11 @@
 //! that is being written has its final name, so a reader just takes `*.jsonl`.
 //!
 //! Invariants:
-//! - names of one writer sort in the order of their events, also when the clock is set back;
-//! - a line that ends in a line feed is a whole event that was written once;
-//! - an event is in the page cache before `append` returns: it survives the death of the process, not of the machine.
+//! - names of one process sort in the order in which it wrote, also when the clock is set back;
+//! - a line that ends in a line feed is a whole event;
+//! - a batch is in the page cache before `delivered` tells of it, with `fsync` on the disk;
+//! - an event that a killed process had written, and not yet acknowledged, is not written again: before anything of a dead
+//!   writer is written, the files tell how far it came. At least once all the same: files may have been moved away.
 //!
 //! Recovery: what a failed write left behind is cut off; where even that fails the file is left and the next one begun.
 //! So only the last line of a file can be torn, and it then has no line feed.
@@ -16,23 +18,25 @@
 //!
 //! Not here: a file that somebody else deletes or renames while it is written is not noticed before the next rotation.
 
-use std::io::{self, Write};
+use std::collections::HashMap;
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
+use async_trait::async_trait;
 use fs_err::{self as fs, File, OpenOptions};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::LineSink;
+use super::{AuditSink, Error};
+use crate::audit::batch::{Batch, Offset};
+use crate::audit::event::Origin;
+use crate::shutdown::run_blocking;
 use crate::types::byte_size::ByteSize;
 use crate::types::timestamp::Timestamp;
 
 const FILE_PREFIX: &str = "predictions-";
 const FILE_SUFFIX: &str = ".jsonl";
-
-/// What a probe writes and cuts off again: enough to need a new block on a full disk.
-const PROBE: [u8; 4096] = [b' '; 4096];
 
 /// Audit events in rotated JSON-lines files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -56,16 +60,86 @@ impl Default for Config {
     }
 }
 
+/// Begins the first file of the process that writes as `writer`.
+pub(super) fn open(config: Config, writer: Uuid, should_sync: bool) -> io::Result<FileSink> {
+    let place = config.directory.display().to_string();
+    Ok(FileSink {
+        files: Some(Files::open(config, writer, should_sync)?),
+        place,
+        written: None,
+    })
+}
+
+/// Writes batches on the blocking pool.
 pub(super) struct FileSink {
+    /// Away while they are written to; lost if that panics.
+    files: Option<Files>,
+    place: String,
+    /// The end of what was written since `delivered` told of it.
+    written: Option<Offset>,
+}
+
+impl FileSink {
+    fn failed(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        Error {
+            place: self.place.clone(),
+            source: source.into(),
+        }
+    }
+}
+
+#[async_trait]
+impl AuditSink for FileSink {
+    fn name(&self) -> &'static str {
+        "file"
+    }
+
+    async fn connect(&mut self) -> Result<(), Error> {
+        self.written = None;
+        match self.files {
+            Some(_) => Ok(()),
+            None => Err(self.failed("the file that was written is in an unknown state")),
+        }
+    }
+
+    async fn send(&mut self, batch: Batch) -> Result<(), Error> {
+        let Some(mut files) = self.files.take() else {
+            return self.connect().await;
+        };
+        let last = batch.last();
+        let writing = run_blocking(move || {
+            let written = files.write(&batch);
+            (files, written)
+        });
+        let (files, written) = writing.await.map_err(|error| self.failed(error))?;
+        self.files = Some(files);
+        written.map_err(|error| self.failed(error))?;
+        self.written = Some(last);
+        Ok(())
+    }
+
+    async fn delivered(&mut self) -> Result<Offset, Error> {
+        match self.written.take() {
+            Some(offset) => Ok(offset),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// The files of this process.
+struct Files {
     config: Config,
     writer: Uuid,
+    should_sync: bool,
     current: Current,
-    /// How many files this writer has begun.
+    /// How many files this process has begun.
     n_files: u64,
     /// The time in the name of the current file.
     named_at: Timestamp,
     /// The current file cannot be used any more.
     abandoned: bool,
+    /// The last sequence that was written, by writer.
+    written: HashMap<Uuid, u64>,
 }
 
 /// The file that is being written.
@@ -75,24 +149,76 @@ struct Current {
     size: u64,
 }
 
-impl FileSink {
-    /// Begins the writer's first file.
-    pub(super) fn open(config: Config, writer: Uuid) -> io::Result<Self> {
+impl Files {
+    fn open(config: Config, writer: Uuid, should_sync: bool) -> io::Result<Self> {
         let named_at = Timestamp::now();
         let current = Current::create(&config, writer, named_at, 1)?;
         let sink = Self {
             config,
             writer,
+            should_sync,
             current,
             n_files: 1,
             named_at,
             abandoned: false,
+            written: HashMap::from([(writer, 0)]),
         };
         sink.delete_oldest();
         Ok(sink)
     }
 
+    /// Writes what was not written before, as many lines at once as fit into a file.
+    fn write(&mut self, batch: &Batch) -> io::Result<()> {
+        let writer = batch.last().writer;
+        let written = match self.written.get(&writer) {
+            Some(written) => *written,
+            None => last_of(&self.config.directory, writer)?,
+        };
+        self.written.insert(writer, written);
+        let mut lines = Vec::with_capacity(batch.n_bytes() + batch.events().len());
+        let mut last = written;
+        for event in batch.events() {
+            if event.offset.sequence <= written {
+                continue;
+            }
+            let n_bytes = (lines.len() + event.json.len() + 1) as u64;
+            if !lines.is_empty()
+                && self.current.size + n_bytes > self.config.max_file_size.as_bytes()
+            {
+                self.append(&lines)?;
+                self.written.insert(writer, last);
+                lines.clear();
+            }
+            lines.extend_from_slice(&event.json);
+            lines.push(b'\n');
+            last = event.offset.sequence;
+        }
+        if !lines.is_empty() {
+            self.append(&lines)?;
+            self.written.insert(writer, last);
+        }
+        if self.should_sync {
+            self.current.file.sync_data()?;
+        }
+        Ok(())
+    }
+
+    /// `lines` are whole.
+    fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        self.make_room(lines.len())?;
+        let written = self.current.file.write_all(lines);
+        if written.is_err() {
+            self.abandoned = self.current.cut_off().is_err();
+        } else {
+            self.current.size += lines.len() as u64;
+        }
+        written
+    }
+
     fn rotate(&mut self) -> io::Result<()> {
+        if self.should_sync {
+            self.current.file.sync_data()?;
+        }
         self.abandoned = true;
         let next = Timestamp::from_micros(self.named_at.as_micros() + 1);
         let named_at = Timestamp::now().max(next);
@@ -139,27 +265,6 @@ impl FileSink {
     }
 }
 
-impl LineSink for FileSink {
-    fn append(&mut self, line: &[u8]) -> io::Result<()> {
-        self.make_room(line.len())?;
-        let written = self.current.file.write_all(line);
-        if written.is_err() {
-            self.abandoned = self.current.cut_off().is_err();
-        } else {
-            self.current.size += line.len() as u64;
-        }
-        written
-    }
-
-    fn probe(&mut self) -> io::Result<()> {
-        self.make_room(0)?;
-        let written = self.current.file.write_all(&PROBE);
-        let cut_off = self.current.cut_off();
-        self.abandoned = cut_off.is_err();
-        written.and(cut_off)
-    }
-}
-
 impl Current {
     fn create(
         config: &Config,
@@ -201,6 +306,55 @@ pub(super) fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// How far a writer that died came in the files: its last whole line in its own, then what others wrote for it.
+fn last_of(directory: &Path, writer: Uuid) -> io::Result<u64> {
+    let files = list(directory)?;
+    let is_its = |path: &&PathBuf| process_of(path) == Some(writer);
+    let Some(own) = files.iter().rposition(|path| is_its(&path)) else {
+        return Ok(0);
+    };
+    let mut last = 0;
+    for path in &files[own + 1..] {
+        last = last.max(last_in(path, writer)?);
+    }
+    // The very last one may have been begun and not written to.
+    for path in files[..=own].iter().rev().filter(is_its) {
+        if last > 0 {
+            break;
+        }
+        last = last_in(path, writer)?;
+    }
+    Ok(last)
+}
+
+/// The last sequence of a writer in one file.
+fn last_in(path: &Path, writer: Uuid) -> io::Result<u64> {
+    let process = process_of(path);
+    let mut file = BufReader::new(File::open(path)?);
+    let (mut last, mut line) = (0, Vec::new());
+    while file.read_until(b'\n', &mut line)? > 0 {
+        let is_whole = line.ends_with(b"\n");
+        let origin = Origin::of(&line).filter(|_| is_whole);
+        line.clear();
+        let Some(origin) = origin else { continue };
+        if origin.writer == writer {
+            last = last.max(origin.sequence);
+        } else if Some(origin.writer) == process {
+            // Whoever takes over ships what was left behind before anything of its own.
+            break;
+        }
+    }
+    Ok(last)
+}
+
+/// The id of the process in a file's name.
+fn process_of(path: &Path) -> Option<Uuid> {
+    let name = path.file_stem()?.to_str()?;
+    let (_time, rest) = name.strip_prefix(FILE_PREFIX)?.split_once('-')?;
+    let (writer, _n) = rest.rsplit_once('-')?;
+    Uuid::try_parse(writer).ok()
+}
+
 /// As `20261122T140000.000000Z`: sorts as text.
 fn time_in_name(time: Timestamp) -> io::Result<String> {
     let time = jiff::Timestamp::from_microsecond(time.as_micros()).map_err(io::Error::other)?;
@@ -214,14 +368,15 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::audit::sink::contract::{self, batch};
 
-    fn sink(directory: &Path, max_file_size: u64, max_files: usize) -> FileSink {
+    fn sink(directory: &Path, max_file_size: u64, max_files: usize) -> Files {
         let config = Config {
             directory: directory.to_owned(),
             max_file_size: ByteSize::from_bytes(max_file_size),
             max_files,
         };
-        FileSink::open(config, Uuid::now_v7()).unwrap()
+        Files::open(config, Uuid::now_v7(), false).unwrap()
     }
 
     /// What stands in each file, oldest first.
@@ -300,16 +455,6 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_leaves_nothing() {
-        let directory = TempDir::new().unwrap();
-        let mut sink = sink(directory.path(), 100, 0);
-        sink.append(b"1\n").unwrap();
-        sink.probe().unwrap();
-        sink.append(b"2\n").unwrap();
-        assert_eq!(contents(directory.path()), ["1\n2\n"]);
-    }
-
-    #[test]
     fn a_file_that_cannot_be_begun_is_tried_again() {
         let directory = TempDir::new().unwrap();
         let audit = directory.path().join("audit");
@@ -318,11 +463,78 @@ mod tests {
         fs::remove_dir_all(&audit).unwrap();
         fs::write(&audit, "in the way").unwrap();
         assert!(sink.append(b"2\n").is_err());
-        assert!(sink.probe().is_err());
         fs::remove_file(&audit).unwrap();
-        sink.probe().unwrap();
         sink.append(b"2\n").unwrap();
         assert_eq!(contents(&audit), ["2\n"]);
+    }
+
+    /// Sequences of a writer in all files.
+    fn sequences(directory: &Path, writer: Uuid) -> Vec<u64> {
+        let text = contents(directory).concat();
+        let origins = text.lines().filter_map(|line| Origin::of(line.as_bytes()));
+        let its = origins.filter(|origin| origin.writer == writer);
+        its.map(|origin| origin.sequence).collect()
+    }
+
+    #[test]
+    fn a_batch_is_split_where_a_file_is_full() {
+        let directory = TempDir::new().unwrap();
+        let mut sink = sink(directory.path(), 2_000, 0);
+        let writer = sink.writer;
+        sink.write(&batch(writer, 1..=7)).unwrap();
+        let n_lines: Vec<usize> = contents(directory.path())
+            .iter()
+            .map(|text| text.lines().count())
+            .collect();
+        assert_eq!(n_lines, [3, 3, 1]);
+        assert_eq!(sequences(directory.path(), writer), [1, 2, 3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn what_a_killed_process_had_written_is_not_written_again() {
+        let directory = TempDir::new().unwrap();
+        let mut first = sink(directory.path(), 300, 0);
+        let dead = first.writer;
+        first.write(&batch(dead, 1..=8)).unwrap();
+        first.append(b"{\"schema_version\":1,\"wri").unwrap();
+        drop(first);
+        // It had acknowledged 5 of them. Who takes over is killed, too.
+        let mut second = sink(directory.path(), 300, 0);
+        second.write(&batch(dead, 6..=10)).unwrap();
+        let other = second.writer;
+        second.write(&batch(other, 1..=2)).unwrap();
+        drop(second);
+        let mut third = sink(directory.path(), 300, 0);
+        third.write(&batch(dead, 6..=12)).unwrap();
+        third.write(&batch(other, 2..=3)).unwrap();
+        assert_eq!(
+            sequences(directory.path(), dead),
+            (1..=12).collect::<Vec<u64>>()
+        );
+        assert_eq!(sequences(directory.path(), other), [1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn files_of_json_lines_keep_the_contract() {
+        for should_sync in [false, true] {
+            let directory = TempDir::new().unwrap();
+            let config = Config {
+                directory: directory.path().to_owned(),
+                max_file_size: ByteSize::from_bytes(5_000),
+                ..Config::default()
+            };
+            let sink = open(config, Uuid::now_v7(), should_sync).unwrap();
+            contract::run(sink, async || {
+                let text = contents(directory.path()).concat();
+                let origins = text
+                    .lines()
+                    .map(|line| Origin::of(line.as_bytes()).unwrap());
+                origins
+                    .map(|Origin { writer, sequence }| Offset { writer, sequence })
+                    .collect()
+            })
+            .await;
+        }
     }
 
     /// Runs in a process whose files cannot grow beyond 2048 bytes, in a directory of its own.
@@ -333,7 +545,6 @@ mod tests {
         let mut sink = sink(Path::new("audit"), 1 << 20, 0);
         let n_written = (0..10).take_while(|_| sink.append(&line).is_ok()).count();
         assert_eq!(n_written, 6);
-        assert!(sink.probe().is_err());
         sink.append(b"short\n").unwrap();
     }
 

@@ -1,5 +1,7 @@
 //! Where audit events go once they are in the spool.
 
+#[cfg(test)]
+pub(crate) mod contract;
 pub mod file;
 pub mod kafka;
 
@@ -9,8 +11,9 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use self::file::FileSink;
 use super::batch::{Batch, Offset};
+use super::spool::Durability;
+use crate::audit;
 
 /// What a sink cannot do now. The shipper tries again for ever, so there is no other kind: an event that the sink will
 /// never take is the sink's to put aside, with its reason, and counts as delivered.
@@ -41,7 +44,7 @@ pub struct Error {
 /// - an offset that `delivered` returned is never sent again, so it must not be returned too early; one that was
 ///   delivered and not yet returned when the process died is sent again: at least once.
 #[async_trait]
-pub trait AuditSink: Send {
+pub trait AuditSink: Send + Sync {
     /// As in metrics and in the name of the spool's offset: `file`, `kafka`.
     fn name(&self) -> &'static str;
 
@@ -63,24 +66,16 @@ pub trait AuditSink: Send {
     async fn delivered(&mut self) -> Result<Offset, Error>;
 }
 
-/// Takes encoded events, one after the other, in the order of their sequence.
+/// What the configuration asks for, in the process that writes as `writer`.
 ///
-/// Contract:
-/// - `append` returns when the line survives the death of the process, or fails and leaves nothing of it that a
-///   reader counts as an event: the next `append` may carry the same sequence.
-/// - After a failure every call tries anew; nothing has to be reset from outside.
-/// - Neither call waits for a network: it is made on the request path.
-pub(super) trait LineSink: Send {
-    /// `line` is one JSON object with its line feed.
-    fn append(&mut self, line: &[u8]) -> io::Result<()>;
-
-    /// Finds out whether `append` would work, without leaving an event.
-    fn probe(&mut self) -> io::Result<()>;
-}
-
-/// The sink of a writer that starts now. Errors when nothing can be written to it.
-pub(super) fn open(config: &file::Config, writer: Uuid) -> io::Result<Box<dyn LineSink>> {
-    Ok(Box::new(FileSink::open(config.clone(), writer)?))
+/// Errors: it cannot work for a reason on this machine. A server across the network need not be there yet.
+pub(super) fn open(config: &audit::Config, writer: Uuid) -> io::Result<Box<dyn AuditSink>> {
+    let should_sync = config.spool.durability == Durability::Fsync;
+    Ok(Box::new(file::open(
+        config.file.clone(),
+        writer,
+        should_sync,
+    )?))
 }
 
 /// All files of a directory, oldest first.

@@ -73,7 +73,7 @@ pub(super) async fn serve(
     if outcome.is_err() {
         record.served_by(served_by(&models[failed]));
     }
-    let outcome = close(record, request, outcome);
+    let outcome = close(record, request, outcome).await;
     match &outcome {
         Ok(_) => {
             for (part, answer) in answers.iter().enumerate() {

@@ -175,7 +175,7 @@ impl Bench {
         let audit = tempfile::tempdir().unwrap();
         let mut config = audit::Config::default();
         config.file.directory = audit.path().to_owned();
-        let log = AuditLog::start(&config, &metrics).unwrap();
+        let (log, _) = AuditLog::start(&config, &metrics).unwrap();
         let shutdown = Shutdown::new();
         let predictor = Predictor::new(
             Arc::new(models),
@@ -237,7 +237,7 @@ impl Bench {
     }
 
     fn events(&self) -> Vec<Json> {
-        let events = audit::read::events(self.audit.path()).unwrap();
+        let events = audit::read::spooled(&self.audit.path().join("spool")).unwrap();
         events.collect::<Result<_, _>>().unwrap()
     }
 

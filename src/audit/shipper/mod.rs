@@ -1,0 +1,339 @@
+//! From the spool to the sink, beside the requests: at least once, in order, again until it succeeds.
+//!
+//! Nothing here is ever waited for by a request. While the sink takes nothing, events stay in the spool; once that is
+//! full, `audit.on_failure` decides.
+//! Stop: `Shipping::finish` ships what is left, within a time limit; what remains is shipped by the next process.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::batch::{Batch, Offset};
+use super::sink::{self, AuditSink};
+use super::spool::{self, Appender, Progress, Reader};
+use crate::shutdown::{Shutdown, run_blocking};
+use crate::telemetry::metrics::AuditMetrics;
+
+/// How many bytes are read at once.
+const BATCH_BYTES: usize = 1 << 20;
+/// How many bytes may be sent and not yet delivered, at most.
+const MAX_SENT: usize = 8 << 20;
+/// Events that come within so long are shipped together.
+const LINGER: Duration = Duration::from_millis(20);
+/// How often writers are looked for that died since.
+const TAKE_OVER: Duration = Duration::from_secs(30);
+/// The first pause after a failure, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Sink(#[from] sink::Error),
+    #[error("the audit spool cannot be read: {0}")]
+    Read(#[from] io::Error),
+    #[error(transparent)]
+    Spool(#[from] spool::Error),
+    #[error("reading the audit spool failed: {0}")]
+    Panicked(#[from] tokio::task::JoinError),
+}
+
+/// Ships one spool to one sink, once it is started.
+pub struct Shipper {
+    reader: Arc<Mutex<Reader>>,
+    appender: Arc<Mutex<Appender>>,
+    progress: Arc<Progress>,
+    sink: Box<dyn AuditSink>,
+    delivery: Arc<Delivery>,
+    metrics: AuditMetrics,
+    /// The last sequence that was there when everything had been read.
+    seen: u64,
+    /// When writers were last looked for that died.
+    looked: Instant,
+    sent: Sent,
+    /// How many bytes may be sent and not yet delivered: after a failure one batch, then more with each delivery, so that a
+    /// sink that fails often still gets on.
+    window: usize,
+}
+
+/// How delivery goes, for whoever asks.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    progress: Arc<Progress>,
+    failure: ArcSwapOption<String>,
+}
+
+impl Delivery {
+    pub(super) fn failure(&self) -> Option<String> {
+        self.failure.load().as_deref().cloned()
+    }
+
+    pub(super) fn is_shipped(&self) -> bool {
+        self.progress.shipped() == self.progress.appended()
+    }
+}
+
+/// A shipper at work. Dropped, it stops at once.
+#[must_use = "a shipper that is dropped ships nothing"]
+pub struct Shipping {
+    task: AbortOnDropHandle<()>,
+    stop: Shutdown,
+}
+
+impl Shipping {
+    /// Ships what is left; `false` if that took longer than `limit`.
+    pub async fn finish(self, limit: Duration) -> bool {
+        self.stop.stop();
+        tokio::time::timeout(limit, self.task).await.is_ok()
+    }
+}
+
+impl Shipper {
+    pub(super) fn new(
+        reader: Reader,
+        appender: Arc<Mutex<Appender>>,
+        sink: Box<dyn AuditSink>,
+        metrics: AuditMetrics,
+    ) -> Self {
+        let progress = {
+            let appender = appender.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(appender.progress())
+        };
+        let delivery = Delivery {
+            progress: Arc::clone(&progress),
+            failure: ArcSwapOption::empty(),
+        };
+        Self {
+            reader: Arc::new(Mutex::new(reader)),
+            appender,
+            progress,
+            sink,
+            delivery: Arc::new(delivery),
+            metrics,
+            seen: 0,
+            looked: Instant::now(),
+            sent: Sent::default(),
+            window: MAX_SENT,
+        }
+    }
+
+    pub(super) fn delivery(&self) -> Arc<Delivery> {
+        Arc::clone(&self.delivery)
+    }
+
+    /// Ships from now on, on this runtime.
+    pub fn start(self) -> Shipping {
+        // Not the server's: this one stops after everything that writes events.
+        let stop = Shutdown::new();
+        Shipping {
+            task: stop.elsewhere(self.run(stop.clone())),
+            stop,
+        }
+    }
+
+    async fn run(mut self, stop: Shutdown) {
+        let (mut pause, longest) = PAUSES;
+        loop {
+            let n_before = self.metrics.shipped.get();
+            let Err(error) = self.ship(&stop).await else {
+                return;
+            };
+            if self.metrics.shipped.get() > n_before {
+                (pause, _) = PAUSES;
+            }
+            self.failed(&error);
+            self.sent = Sent::default();
+            self.window = 1;
+            self.with_reader(|reader| {
+                reader.rewind();
+                Ok(())
+            })
+            .await
+            .unwrap_or_else(|error| self.failed(&error));
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(longest);
+        }
+    }
+
+    /// Ships until everything is delivered after it was told to stop, or something fails.
+    async fn ship(&mut self, stop: &Shutdown) -> Result<(), Error> {
+        self.sink.connect().await?;
+        let mut is_stopping = false;
+        let mut has_more = true;
+        loop {
+            let may_read = has_more && self.sent.n_bytes < self.window;
+            tokio::select! {
+                biased;
+                offset = self.sink.delivered(), if !self.sent.is_empty() => {
+                    self.acknowledge(offset?).await?;
+                }
+                () = std::future::ready(()), if may_read => match self.read().await? {
+                    Some(batch) => {
+                        self.sent.push(&batch);
+                        self.sink.send(batch).await?;
+                    }
+                    None => has_more = false,
+                },
+                () = more(&self.progress, self.seen), if !has_more && !is_stopping => has_more = true,
+                () = stop.stopped(), if !is_stopping => (is_stopping, has_more) = (true, true),
+                else => return Ok(()),
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<Option<Batch>, Error> {
+        let seen = self.progress.appended();
+        let appender = Arc::clone(&self.appender);
+        let should_look = self.looked.elapsed() >= TAKE_OVER;
+        if should_look {
+            self.looked = Instant::now();
+        }
+        let batch = self
+            .with_reader(move |reader| {
+                // With `memory` events are still there.
+                appender
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .flush()?;
+                if should_look {
+                    reader.take_over()?;
+                }
+                Ok((reader.next(BATCH_BYTES)?, reader.take_damages()))
+            })
+            .await;
+        let (batch, damages) = batch?;
+        for damage in damages {
+            self.metrics.damaged_segments.inc();
+            self.metrics
+                .lost
+                .inc_by(damage.lost.end - damage.lost.start);
+            tracing::error!(
+                segment = %damage.segment.display(),
+                writer = %damage.writer,
+                sequences = ?damage.lost,
+                "audit events in a damaged segment cannot be read; the rest of it is shipped, then it is put aside"
+            );
+        }
+        if batch.is_none() {
+            self.seen = seen;
+            // Nothing to ship is as good as shipped.
+            self.recovered();
+        }
+        self.tell_progress();
+        Ok(batch)
+    }
+
+    async fn acknowledge(&mut self, offset: Offset) -> Result<(), Error> {
+        self.with_reader(move |reader| Ok(reader.acknowledge(offset)?))
+            .await?;
+        let n_events = self.sent.delivered(offset);
+        self.window = (self.window * 2).clamp(BATCH_BYTES, MAX_SENT);
+        self.metrics.shipped.inc_by(n_events);
+        self.recovered();
+        self.tell_progress();
+        Ok(())
+    }
+
+    async fn with_reader<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Reader) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let reader = Arc::clone(&self.reader);
+        run_blocking(move || {
+            let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
+            work(&mut reader)
+        })
+        .await?
+    }
+
+    fn tell_progress(&self) {
+        let n_waiting = self.progress.appended() - self.progress.shipped();
+        self.metrics
+            .spool_events
+            .set(i64::try_from(n_waiting).unwrap_or(i64::MAX));
+        let n_bytes = self.progress.n_bytes();
+        self.metrics
+            .spool_bytes
+            .set(i64::try_from(n_bytes).unwrap_or(i64::MAX));
+    }
+
+    fn failed(&self, error: &Error) {
+        self.metrics.ship_failures.inc();
+        let before = self
+            .delivery
+            .failure
+            .swap(Some(Arc::new(error.to_string())));
+        if before.is_none() {
+            tracing::error!(%error, sink = self.sink.name(), "audit events wait in the spool");
+        }
+        self.tell_progress();
+    }
+
+    fn recovered(&self) {
+        if self.delivery.failure.load().is_some() {
+            self.delivery.failure.store(None);
+            tracing::info!(sink = self.sink.name(), "audit events are delivered again");
+        }
+    }
+}
+
+/// Waits until more was appended, and a moment more for what comes with it; or until it is time to look for dead writers.
+async fn more(progress: &Progress, seen: u64) {
+    let appended = tokio::time::timeout(TAKE_OVER, progress.appended_behind(seen)).await;
+    if appended.is_ok() {
+        tokio::time::sleep(LINGER).await;
+    }
+}
+
+/// What was sent and is not delivered, in order.
+#[derive(Default)]
+struct Sent {
+    batches: VecDeque<SentBatch>,
+    n_bytes: usize,
+}
+
+struct SentBatch {
+    last: Offset,
+    n_events: u64,
+    n_bytes: usize,
+}
+
+impl Sent {
+    fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+
+    fn push(&mut self, batch: &Batch) {
+        let n_bytes = batch.n_bytes();
+        self.n_bytes += n_bytes;
+        self.batches.push_back(SentBatch {
+            last: batch.last(),
+            n_events: batch.events().len() as u64,
+            n_bytes,
+        });
+    }
+
+    /// How many events are delivered with this offset, counted by whole batches.
+    fn delivered(&mut self, offset: Offset) -> u64 {
+        let reaches = |batch: &SentBatch| {
+            batch.last.writer == offset.writer && batch.last.sequence >= offset.sequence
+        };
+        let Some(at) = self.batches.iter().position(reaches) else {
+            return 0;
+        };
+        let is_whole = self.batches[at].last == offset;
+        let n_whole = if is_whole { at + 1 } else { at };
+        let mut n_events = 0;
+        for batch in self.batches.drain(..n_whole) {
+            n_events += batch.n_events;
+            self.n_bytes -= batch.n_bytes;
+        }
+        n_events
+    }
+}

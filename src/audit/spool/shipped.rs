@@ -1,0 +1,73 @@
+//! How far a sink has come with one writer: a number in a file, overwritten in place.
+//!
+//! It may be behind after a crash, then events are sent again; it is never ahead. One that does not read counts as none.
+
+use fs_err::os::unix::fs::FileExt;
+use std::io;
+use std::path::Path;
+
+use fs_err::{File, OpenOptions};
+
+/// 20 digits, a space, 8 hexadecimal digits of their checksum, a line feed.
+const LENGTH: usize = 30;
+
+#[derive(Debug)]
+pub(super) struct Shipped {
+    file: File,
+}
+
+impl Shipped {
+    /// Opens the number of a sink, and reads it: 0 if there is none.
+    pub(super) fn open(writer: &Path, sink: &str) -> io::Result<(Self, u64)> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(writer.join(format!("shipped.{sink}")))?;
+        let mut bytes = [0; LENGTH];
+        let sequence = match file.read_exact_at(&mut bytes, 0) {
+            Ok(()) => decode(&bytes),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,
+            Err(error) => return Err(error),
+        };
+        Ok((Self { file }, sequence.unwrap_or(0)))
+    }
+
+    pub(super) fn save(&self, sequence: u64) -> io::Result<()> {
+        self.file.write_all_at(encode(sequence).as_bytes(), 0)
+    }
+}
+
+fn encode(sequence: u64) -> String {
+    let digits = format!("{sequence:020}");
+    format!("{digits} {:08x}\n", crc32fast::hash(digits.as_bytes()))
+}
+
+fn decode(bytes: &[u8; LENGTH]) -> Option<u64> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let sequence = text.get(..20)?.parse().ok()?;
+    (encode(sequence) == text).then_some(sequence)
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn a_saved_sequence_comes_back_and_a_damaged_one_counts_as_none() {
+        let directory = TempDir::new().unwrap();
+        let (shipped, sequence) = Shipped::open(directory.path(), "file").unwrap();
+        assert_eq!(sequence, 0);
+        for sequence in [7, u64::MAX, 12] {
+            shipped.save(sequence).unwrap();
+            let (_, read) = Shipped::open(directory.path(), "file").unwrap();
+            assert_eq!(read, sequence);
+        }
+        assert_eq!(Shipped::open(directory.path(), "kafka").unwrap().1, 0);
+        shipped.file.write_all_at(b"9", 3).unwrap();
+        assert_eq!(Shipped::open(directory.path(), "file").unwrap().1, 0);
+    }
+}
