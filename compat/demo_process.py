@@ -7,11 +7,11 @@ from terrarium_process import CHECKOUT, Terrarium, onnx_runtime, run
 DAYS = ("2026-10-01T00:00:00Z", "2026-12-01T00:00:00Z")
 
 
-def demo_copy(directory):
-    """Models, features and registry of the demo in a directory of the test's own, with the online store filled."""
+def demo_copy(directory, days=DAYS):
+    """Models, features and registry of the demo in a directory of the test's own; the online store has what was between those days."""
     for part in ("models", "features", "feature_repo"):
         shutil.copytree(CHECKOUT / part, directory / part, ignore=shutil.ignore_patterns("data"))
-    done = run(directory, "features", "materialize", *DAYS, environment=onnx_runtime())
+    done = run(directory, "features", "materialize", *days, environment=onnx_runtime())
     assert done.returncode == 0, done.stderr
     return directory
 

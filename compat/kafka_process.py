@@ -86,7 +86,8 @@ class Broker:
 
 
 def delete_topic(brokers, topic):
-    AdminClient({"bootstrap.servers": brokers}).delete_topics([topic])[topic].result(timeout=30)
+    admin = AdminClient({"bootstrap.servers": brokers})  # kept until it is done
+    admin.delete_topics([topic])[topic].result(timeout=30)
 
 
 def consume(brokers, topic, within_s=60):

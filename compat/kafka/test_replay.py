@@ -1,11 +1,10 @@
 """`terrarium audit replay`: the recorded feature vectors decide, not what the stores hold today; `audit verify` over the same files."""
 
 import json
-import shutil
 
 import pytest
 from demo_process import demo_copy
-from terrarium_process import CHECKOUT, Terrarium, onnx_runtime, run
+from terrarium_process import Terrarium, onnx_runtime, run
 
 ROWS = [{"driver_id": driver, "trip_km": 0.1 * driver % 7} for driver in range(1001, 1040)]
 
@@ -24,11 +23,9 @@ def recorded(tmp_path_factory):
 
 
 @pytest.fixture
-def emptied(recorded, tmp_path):
-    """The same models over a store that holds nothing any more."""
-    for part in ("models", "features", "feature_repo"):
-        shutil.copytree(CHECKOUT / part, tmp_path / part, ignore=shutil.ignore_patterns("data"))
-    return tmp_path
+def changed(tmp_path):
+    """The same models over a store that holds other values."""
+    return demo_copy(tmp_path, ("2026-10-01T00:00:00Z", "2026-11-20T00:00:00Z"))
 
 
 def replay(directory, recorded, model, *arguments):
@@ -37,8 +34,16 @@ def replay(directory, recorded, model, *arguments):
     return json.loads(done.stdout)
 
 
-def test_the_same_version_answers_the_same_to_the_last_bit(recorded, emptied):
-    for directory in (recorded, emptied):
+def predicted_today(directory, trail):
+    environment = onnx_runtime() | {"TERRARIUM__AUDIT__FILE__DIRECTORY": str(trail / "audit")}
+    done = run(directory, "--json", "predict", "driver_ranking", "-e", "driver_id=1005", "--input", "trip_km=1", environment=environment)
+    return json.loads(done.stdout)["outputs"]
+
+
+def test_the_same_version_answers_the_same_to_the_last_bit(recorded, changed, tmp_path):
+    today = [predicted_today(directory, tmp_path) for directory in (recorded, changed)]
+    assert today[0] != today[1], "the stores hold the same"
+    for directory in (recorded, changed):
         summary = replay(directory, recorded, "driver_ranking@champion")
         assert summary["n_rows"] == 39 + 10
         assert (summary["n_equal"], summary["n_flips"], summary["left_out"], summary["worst"]) == (49, 0, {}, [])

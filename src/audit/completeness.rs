@@ -71,7 +71,9 @@ impl Completeness {
     /// By writer, which is by the time of their start.
     pub fn reports(&self) -> Vec<WriterReport> {
         let reports = self.writers.iter();
-        reports.filter_map(|(&writer, seen)| seen.report(writer)).collect()
+        reports
+            .filter_map(|(&writer, seen)| seen.report(writer))
+            .collect()
     }
 }
 
@@ -80,9 +82,11 @@ impl Seen {
     fn sequences(&self) -> impl Iterator<Item = u64> {
         self.blocks.iter().flat_map(|(number, words)| {
             let start = number * BLOCK;
-            (0_u64..)
-                .zip(words)
-                .flat_map(move |(word, &bits)| (0..64).filter(move |bit| bits & (1 << bit) != 0).map(move |bit| start + word * 64 + bit))
+            (0_u64..).zip(words).flat_map(move |(word, &bits)| {
+                (0..64)
+                    .filter(move |bit| bits & (1 << bit) != 0)
+                    .map(move |bit| start + word * 64 + bit)
+            })
         })
     }
 
@@ -127,7 +131,10 @@ mod tests {
         sequences.reverse();
         sequences.swap(17, 9000);
         let report = &reports(&sequences)[0];
-        assert_eq!((report.first, report.last, report.n_events), (1, 10_000, 10_000));
+        assert_eq!(
+            (report.first, report.last, report.n_events),
+            (1, 10_000, 10_000)
+        );
         assert_eq!((report.n_missing, report.n_duplicates), (0, 0));
         assert!(report.gaps.is_empty());
     }

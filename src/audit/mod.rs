@@ -18,6 +18,7 @@
 //! Not here: what a prediction is (`predict`).
 
 pub mod batch;
+pub mod completeness;
 pub mod event;
 mod line;
 pub mod read;
@@ -64,6 +65,8 @@ pub struct Config {
     pub spool: spool::Config,
     /// Events in JSON-lines files.
     pub file: sink::file::Config,
+    /// Events on a Kafka topic, and then none in files.
+    pub kafka: Option<sink::kafka::Config>,
 }
 
 impl Default for Config {
@@ -73,6 +76,7 @@ impl Default for Config {
             drain_timeout: Duration::from_secs(5),
             spool: spool::Config::default(),
             file: sink::file::Config::default(),
+            kafka: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done; 1 the command ran and failed (a model that does not bind, a refused prediction); 2 wrong usage,
 //! configuration, or something that the start needs is missing.
 
+mod audit;
 mod config;
 mod features;
 mod models;
@@ -61,6 +62,9 @@ enum Command {
     /// Read, load and write features
     #[command(subcommand)]
     Features(features::Command),
+    /// Look at the audit trail
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Check and print the configuration
     #[command(subcommand)]
     Config(config::Command),
@@ -140,6 +144,7 @@ fn dispatch(cli: Cli) -> Result<(), Failed> {
             Command::Predict(args) => predict::run(args, config, environment, output).await,
             Command::Models(command) => models::run(command, config, environment, output).await,
             Command::Features(command) => features::run(command, config, environment, output).await,
+            Command::Audit(command) => audit::run(command, config, environment, output).await,
             Command::Config(_) => Ok(()),
         }
     })

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::shutdown::run_blocking;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(in crate::cli) struct Args {
     /// Where the events are read from
     #[arg(long, value_enum, default_value_t = Source::Topic)]
     from: Source,
@@ -40,7 +40,11 @@ impl Args {
     }
 
     fn end(&self) -> End {
-        if self.no_follow { End::Last } else { End::Never }
+        if self.no_follow {
+            End::Last
+        } else {
+            End::Never
+        }
     }
 }
 

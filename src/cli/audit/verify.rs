@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::shutdown::run_blocking;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(in crate::cli) struct Args {
     /// Where the events are read from
     #[arg(long, value_enum)]
     from: Source,
@@ -105,12 +105,18 @@ fn tell(completeness: &Completeness, output: Output) -> Result<(), Failed> {
     }
     match n_missing {
         0 => Ok(()),
-        n => Err(Failed::Command(Some(format!("{n} audit events are missing")))),
+        n => Err(Failed::Command(Some(format!(
+            "{n} audit events are missing"
+        )))),
     }
 }
 
 fn shown(report: &WriterReport) -> Value {
-    let gaps: Vec<_> = report.gaps.iter().map(|gap| [gap.start(), gap.end()]).collect();
+    let gaps: Vec<_> = report
+        .gaps
+        .iter()
+        .map(|gap| [gap.start(), gap.end()])
+        .collect();
     json!({
         "writer": report.writer.to_string(),
         "first": report.first,

@@ -408,9 +408,17 @@ impl ClientContext for Reports {
 pub(super) struct Log {
     /// The last trouble that was told and is not over.
     trouble: Mutex<Option<String>>,
+    /// What librdkafka said last of a connection that failed. Its errors themselves only say that there is none.
+    said: Mutex<Option<String>>,
 }
 
 impl Log {
+    /// Why brokers are not reached, if that was ever said.
+    pub(super) fn said(&self) -> Option<String> {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.clone()
+    }
+
     fn works(&self) {
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         if trouble.take().is_some() {
@@ -422,6 +430,10 @@ impl Log {
 impl ClientContext for Log {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(target: "librdkafka", ?level, facility, message);
+        if facility == "FAIL" {
+            let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+            *said = Some(message.to_owned());
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

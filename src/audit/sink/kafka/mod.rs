@@ -36,20 +36,19 @@ mod window;
 pub use config::{Config, CreateTopic, Format, Key, SchemaRegistry};
 pub use message::{Begin, End, ReadError, TopicEvent, TopicEvents};
 
+use std::io;
+
 use super::AuditSink;
 
 /// The sink, not connected yet.
 #[cfg(feature = "kafka")]
-pub(in crate::audit) fn sink(config: Config) -> Result<Box<dyn AuditSink>, super::Error> {
+pub(super) fn sink(config: Config) -> io::Result<Box<dyn AuditSink>> {
     Ok(Box::new(client::KafkaSink::new(config)))
 }
 
 #[cfg(not(feature = "kafka"))]
-pub(in crate::audit) fn sink(config: Config) -> Result<Box<dyn AuditSink>, super::Error> {
-    Err(super::Error {
-        place: config.place(),
-        source: "this binary was built without feature `kafka`".into(),
-    })
+pub(super) fn sink(_: Config) -> io::Result<Box<dyn AuditSink>> {
+    Err(io::Error::other(ReadError::NotBuilt))
 }
 
 /// What is on the topic. Blocks; it is not for the runtime's threads.

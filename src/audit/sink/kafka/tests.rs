@@ -242,6 +242,22 @@ async fn options_of_librdkafka_are_checked_when_it_connects() {
     assert!(error.contains("compression.typo"), "{error}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn brokers_that_are_away_are_told_with_the_reason() {
+    let config = Config {
+        // Nobody listens there.
+        brokers: "127.0.0.1:1".into(),
+        ..Config::default()
+    };
+    let error = KafkaSink::new(config).connect().await.unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains("kafka at 127.0.0.1:1, topic `terrarium.predictions.v1`: no broker answers"),
+        "{error}"
+    );
+    assert!(error.contains("Connection refused"), "{error}");
+}
+
 #[test]
 fn credentials_stay_out_of_what_is_shown() {
     let config: Config = serde_json::from_value(json!({

@@ -20,8 +20,12 @@ const LIMITS_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) enum Error {
     #[error("the client cannot be made: {source}")]
     Client { source: KafkaError },
-    #[error("no broker answers: {source}")]
-    Unreachable { source: KafkaError },
+    #[error("no broker answers: {source}{said}")]
+    Unreachable {
+        source: KafkaError,
+        /// What librdkafka says of the connections, behind a separator; empty if nothing.
+        said: String,
+    },
     #[error(
         "topic `{topic}` is not there (hint: make it, or let `[audit.kafka.create_topics]` make it)"
     )]
@@ -69,10 +73,14 @@ async fn existing(
     run_blocking(move || {
         let mut topics = Vec::with_capacity(names.len());
         for name in names {
-            let metadata = admin
-                .inner()
-                .fetch_metadata(Some(&name), TIMEOUT)
-                .map_err(|source| Error::Unreachable { source })?;
+            let metadata =
+                admin
+                    .inner()
+                    .fetch_metadata(Some(&name), TIMEOUT)
+                    .map_err(|source| Error::Unreachable {
+                        source,
+                        said: said(&admin),
+                    })?;
             let error = metadata.topics().first().and_then(|topic| topic.error());
             let is_missing = error == Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
             topics.push((name, !is_missing));
@@ -81,6 +89,11 @@ async fn existing(
     })
     .await
     .map_err(|source| Error::Ended { source })?
+}
+
+fn said(admin: &AdminClient<Log>) -> String {
+    let said = admin.inner().context().said();
+    said.map_or_else(String::new, |said| format!("; {said}"))
 }
 
 async fn make(admin: &AdminClient<Log>, name: &str, create: &CreateTopic) -> Result<(), Error> {

@@ -55,18 +55,25 @@ impl Comparison {
         let recorded = event["outputs"].as_object().unwrap_or(&empty);
         let replayed = answer["outputs"].as_object().unwrap_or(&empty);
         self.n_predictions += 1;
-        for (place, times) in [(event, &mut self.recorded_us), (answer, &mut self.replayed_us)] {
+        for (place, times) in [
+            (event, &mut self.recorded_us),
+            (answer, &mut self.replayed_us),
+        ] {
             times.extend(place["timings_us"]["total"].as_f64());
         }
         for row in 0..usize::try_from(n_rows).unwrap_or(usize::MAX) {
             let (mut is_equal, mut is_flip) = (true, false);
             for (name, values) in recorded {
                 let before = &values[row];
-                let after = replayed.get(name).map_or(&Value::Null, |values| &values[row]);
+                let after = replayed
+                    .get(name)
+                    .map_or(&Value::Null, |values| &values[row]);
                 let output = self.outputs.entry(name.clone()).or_default();
                 output.n_values += 1;
                 let change = change(before, after);
-                output.changes.extend(change.filter(|change| change.is_finite()));
+                output
+                    .changes
+                    .extend(change.filter(|change| change.is_finite()));
                 if before == after {
                     continue;
                 }
@@ -86,7 +93,8 @@ impl Comparison {
             self.n_equal += usize::from(is_equal);
             self.n_flips += usize::from(is_flip);
         }
-        self.worst.sort_by(|one, other| other.change.total_cmp(&one.change));
+        self.worst
+            .sort_by(|one, other| other.change.total_cmp(&one.change));
         self.worst.truncate(N_WORST);
     }
 
@@ -114,21 +122,40 @@ impl Comparison {
     pub(super) fn lines(&self) -> Vec<String> {
         let mut lines = vec![
             format!("predictions  {}", self.n_predictions),
-            format!("rows         {}, {} of them equal", self.n_rows, self.n_equal),
-            format!("flips        {} ({:.2} %)", self.n_flips, 100.0 * share(self.n_flips, self.n_rows)),
+            format!(
+                "rows         {}, {} of them equal",
+                self.n_rows, self.n_equal
+            ),
+            format!(
+                "flips        {} ({:.2} %)",
+                self.n_flips,
+                100.0 * share(self.n_flips, self.n_rows)
+            ),
         ];
         for (name, output) in &self.outputs {
             let changes = quantiles(&output.changes);
-            lines.push(format!("output {name}: {} of {} differ, change {changes}", output.n_different, output.n_values));
+            lines.push(format!(
+                "output {name}: {} of {} differ, change {changes}",
+                output.n_different, output.n_values
+            ));
         }
         for case in &self.worst {
-            lines.push(format!("  {} row {} {}: {} -> {}", case.id, case.row, case.output, case.recorded, case.replayed));
+            lines.push(format!(
+                "  {} row {} {}: {} -> {}",
+                case.id, case.row, case.output, case.recorded, case.replayed
+            ));
         }
         for (reason, n) in &self.left_out {
             lines.push(format!("not replayed: {n}, {reason}"));
         }
-        lines.push(format!("latency_us   recorded {}", quantiles(&self.recorded_us)));
-        lines.push(format!("             replayed {}", quantiles(&self.replayed_us)));
+        lines.push(format!(
+            "latency_us   recorded {}",
+            quantiles(&self.recorded_us)
+        ));
+        lines.push(format!(
+            "             replayed {}",
+            quantiles(&self.replayed_us)
+        ));
         lines
     }
 }
@@ -162,7 +189,9 @@ fn change(before: &Value, after: &Value) -> Option<f64> {
         }
         (Value::Array(before), Value::Array(after)) if before.len() == after.len() => {
             let parts = before.iter().zip(after);
-            parts.map(|(before, after)| change(before, after)).try_fold(0.0, farther)
+            parts
+                .map(|(before, after)| change(before, after))
+                .try_fold(0.0, farther)
         }
         (Value::Object(before), Value::Object(after)) if before.len() == after.len() => {
             let parts = before.iter();
@@ -207,7 +236,10 @@ mod tests {
         let outputs = json!({"score": [0.1, "NaN"], "label": ["a", "b"]});
         comparison.compare(&event(outputs.clone(), 2), &event(outputs, 2));
         let summary = comparison.summary();
-        assert_eq!((&summary["n_rows"], &summary["n_equal"]), (&json!(2), &json!(2)));
+        assert_eq!(
+            (&summary["n_rows"], &summary["n_equal"]),
+            (&json!(2), &json!(2))
+        );
         assert_eq!(summary["outputs"]["score"]["change"]["max"], 0.0);
         assert!(summary["worst"].as_array().unwrap().is_empty());
     }
@@ -220,7 +252,10 @@ mod tests {
         comparison.compare(&event(before, 3), &event(after, 3));
         comparison.leave_out("because".into());
         let summary = comparison.summary();
-        assert_eq!((&summary["n_equal"], &summary["n_flips"]), (&json!(1), &json!(1)));
+        assert_eq!(
+            (&summary["n_equal"], &summary["n_flips"]),
+            (&json!(1), &json!(1))
+        );
         assert_eq!(summary["outputs"]["score"]["n_different"], 1);
         assert_eq!(summary["outputs"]["score"]["change"]["max"], 0.25);
         assert_eq!(summary["outputs"]["p"]["change"]["max"], 0.25);

@@ -26,7 +26,7 @@ use crate::types::deadline::Deadline;
 use crate::types::timestamp::Timestamp;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(in crate::cli) struct Args {
     /// The version that answers: `name@alias` or `name:version`
     #[arg(long)]
     model: String,
@@ -98,7 +98,9 @@ impl Selection {
 
     /// Answered predictions of the model; runs of shadow versions answered nobody.
     fn takes(&self, event: &Value) -> bool {
-        let time = event["time"].as_str().and_then(|time| time.parse::<jiff::Timestamp>().ok());
+        let time = event["time"]
+            .as_str()
+            .and_then(|time| time.parse::<jiff::Timestamp>().ok());
         event["status"] == "ok"
             && event["shadow_of"].is_null()
             && event["model"]["name"] == self.model.as_str()
@@ -106,7 +108,11 @@ impl Selection {
     }
 }
 
-async fn recorded(args: &Args, config: &Config, selection: Selection) -> Result<Vec<Value>, Failed> {
+async fn recorded(
+    args: &Args,
+    config: &Config,
+    selection: Selection,
+) -> Result<Vec<Value>, Failed> {
     let read = match args.from {
         Source::Topic => {
             let (topic, since) = (topic(config.clone())?, args.since);
@@ -121,7 +127,10 @@ async fn recorded(args: &Args, config: &Config, selection: Selection) -> Result<
     let events = read.map_err(|error| Failed::Command(Some(error.to_string())))??;
     if events.is_empty() {
         let since = humantime::format_duration(args.since);
-        let nothing = format!("no prediction of `{}` was recorded in the last {since}", args.model);
+        let nothing = format!(
+            "no prediction of `{}` was recorded in the last {since}",
+            args.model
+        );
         return Err(Failed::Command(Some(nothing)));
     }
     Ok(events)
@@ -138,7 +147,11 @@ fn of_files(directory: &std::path::Path, selection: &Selection) -> Result<Vec<Va
     Ok(events)
 }
 
-fn of_topic(topic: &kafka::Config, since: Duration, selection: &Selection) -> Result<Vec<Value>, Failed> {
+fn of_topic(
+    topic: &kafka::Config,
+    since: Duration,
+    selection: &Selection,
+) -> Result<Vec<Value>, Failed> {
     let mut events = Vec::new();
     let read = kafka::events(topic, Begin::Ago(since), End::Last);
     for event in read.map_err(|error| Failed::command(&error))? {

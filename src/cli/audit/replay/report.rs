@@ -20,7 +20,11 @@ pub(super) fn page(model: &str, comparison: &Comparison) -> String {
     }
     page.push_str("</table>\n<h2>Outputs</h2>\n<table><tr><th>output<th>values<th>different<th>p50<th>p90<th>p99<th>max</tr>");
     for (name, output) in summary["outputs"].as_object().into_iter().flatten() {
-        let mut cells = vec![name.clone(), output["n_values"].to_string(), output["n_different"].to_string()];
+        let mut cells = vec![
+            name.clone(),
+            output["n_values"].to_string(),
+            output["n_different"].to_string(),
+        ];
         cells.extend(quantiles(&output["change"]));
         row(&mut page, &cells);
     }
@@ -58,11 +62,16 @@ fn quantiles(values: &Value) -> [String; 4] {
 
 /// A string without quotes, everything else as JSON.
 fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }
 
 #[cfg(test)]
@@ -74,7 +83,10 @@ mod tests {
         let mut comparison = Comparison::default();
         comparison.leave_out("<script>alert(1)</script>".into());
         let page = page("m@<b>", &comparison);
-        assert!(!page.contains("<script>") && !page.contains("<b>"), "{page}");
+        assert!(
+            !page.contains("<script>") && !page.contains("<b>"),
+            "{page}"
+        );
         assert!(page.contains("&lt;script&gt;"));
     }
 }

@@ -34,7 +34,9 @@ impl Request {
     }
 
     pub(super) fn body(&self) -> Vec<u8> {
-        json!({"rows": self.rows, "explain": true}).to_string().into_bytes()
+        json!({"rows": self.rows, "explain": true})
+            .to_string()
+            .into_bytes()
     }
 
     /// A feature of the answer that was read from a store: the event did not have it.
@@ -73,13 +75,19 @@ fn put(rows: &mut [Map<String, Value>], name: &str, values: &Value) -> Result<()
 }
 
 /// Overrides a feature by its long name, which no other view shares, with what the model was given.
-fn put_feature(rows: &mut [Map<String, Value>], feature: &str, recorded: &Value) -> Result<(), String> {
+fn put_feature(
+    rows: &mut [Map<String, Value>],
+    feature: &str,
+    recorded: &Value,
+) -> Result<(), String> {
     let name = feature.replacen(':', "__", 1);
     let short = feature.split_once(':').map_or(feature, |(_, short)| short);
     let values = recorded["values"].as_array();
     let statuses = recorded["statuses"].as_array();
     let (Some(values), Some(statuses)) = (values, statuses) else {
-        return Err(format!("feature `{feature}` was not recorded with values and statuses"));
+        return Err(format!(
+            "feature `{feature}` was not recorded with values and statuses"
+        ));
     };
     for ((row, value), status) in rows.iter_mut().zip(values).zip(statuses) {
         if status == "not_used" {
@@ -127,14 +135,23 @@ mod tests {
             "n_rows": 1, "inputs": {"rate": [0.5]},
             "features": {"stats:rate": {"values": [0.5], "statuses": ["overridden"]}},
         });
-        assert_eq!(Request::of(&event).unwrap().rows, [json!({"stats__rate": 0.5})]);
+        assert_eq!(
+            Request::of(&event).unwrap().rows,
+            [json!({"stats__rate": 0.5})]
+        );
     }
 
     #[test]
     fn what_cannot_be_asked_again_is_told() {
         for (event, reason) in [
-            (json!({"n_rows": 1, "inputs": {"": [[1.0]]}}), "array without names"),
-            (json!({"n_rows": 2, "inputs": {"x": [1.0]}}), "1 values for 2 rows"),
+            (
+                json!({"n_rows": 1, "inputs": {"": [[1.0]]}}),
+                "array without names",
+            ),
+            (
+                json!({"n_rows": 2, "inputs": {"x": [1.0]}}),
+                "1 values for 2 rows",
+            ),
             (
                 json!({"n_rows": 1, "features": {"v:f": {"values": ["Infinity"], "statuses": ["present"]}}}),
                 "was infinite",
