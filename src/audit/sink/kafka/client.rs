@@ -408,7 +408,7 @@ impl ClientContext for Reports {
 pub(super) struct Log {
     /// The last trouble that was told and is not over.
     trouble: Mutex<Option<String>>,
-    /// What librdkafka said last of a connection that failed. Its errors themselves only say that there is none.
+    /// What librdkafka said last of a connection that failed; the error of a call only says that there is none.
     said: Mutex<Option<String>>,
 }
 
@@ -430,13 +430,10 @@ impl Log {
 impl ClientContext for Log {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(target: "librdkafka", ?level, facility, message);
-        if facility == "FAIL" {
-            let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-            *said = Some(message.to_owned());
-        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         let text = error.to_string();
         if trouble.as_ref() != Some(&text) {
@@ -447,6 +444,13 @@ impl ClientContext for Log {
 }
 
 impl ConsumerContext for Log {}
+
+/// Of a producer that produces nothing.
+impl ProducerContext for Log {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
+}
 
 /// Whose fault an error code is, which says what is done about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

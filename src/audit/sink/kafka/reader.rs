@@ -14,9 +14,10 @@ use super::client::{Log, connection_config};
 use super::config::Config;
 use super::format;
 use super::message::{Begin, End, ReadError, TopicEvent};
+use super::topic::said;
 use crate::types::timestamp::Timestamp;
 
-const TIMEOUT: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a reader that expects more waits for it before it tells that the brokers are gone.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -124,7 +125,13 @@ impl Iterator for Reader {
 }
 
 fn partitions(consumer: &BaseConsumer<Log>, topic: &str) -> Result<Vec<i32>, Cause> {
-    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT)?;
+    let metadata = consumer
+        .fetch_metadata(Some(topic), TIMEOUT)
+        .map_err(|error| {
+            // It tells its context while it is polled.
+            let _nothing = consumer.poll(Duration::from_millis(100));
+            format!("{error}{}", said(consumer.context()))
+        })?;
     let Some(found) = metadata.topics().first() else {
         return Err("the brokers say nothing about it".into());
     };

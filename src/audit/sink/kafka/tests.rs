@@ -14,8 +14,10 @@ use uuid::Uuid;
 
 use super::client::KafkaSink;
 use super::config::{Config, CreateTopic};
+use super::{Begin, End};
 use crate::audit::batch::{Batch, Offset, SpooledEvent};
 use crate::audit::sink::AuditSink;
+use crate::shutdown::run_blocking;
 
 #[cfg(feature = "test-services")]
 mod services;
@@ -242,19 +244,26 @@ async fn options_of_librdkafka_are_checked_when_it_connects() {
     assert!(error.contains("compression.typo"), "{error}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn brokers_that_are_away_are_told_with_the_reason() {
-    let config = Config {
-        // Nobody listens there.
+/// Nobody listens there.
+fn gone() -> Config {
+    Config {
         brokers: "127.0.0.1:1".into(),
         ..Config::default()
-    };
-    let error = KafkaSink::new(config).connect().await.unwrap_err();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn brokers_that_are_away_are_told_with_the_reason() {
+    let error = KafkaSink::new(gone()).connect().await.unwrap_err();
     let error = error.to_string();
     assert!(
         error.contains("kafka at 127.0.0.1:1, topic `terrarium.predictions.v1`: no broker answers"),
         "{error}"
     );
+    assert!(error.contains("Connection refused"), "{error}");
+    let read = run_blocking(|| super::events(&gone(), Begin::Oldest, End::Last).err());
+    let error = read.await.unwrap().unwrap().to_string();
+    assert!(error.contains("cannot be read"), "{error}");
     assert!(error.contains("Connection refused"), "{error}");
 }
 

@@ -5,13 +5,14 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::error::KafkaError;
+use rdkafka::producer::{BaseProducer, Producer};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 use super::client::Log;
 use super::config::{Config, CreateTopic};
 use crate::shutdown::run_blocking;
 
-const TIMEOUT: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// For what is good to know and not needed: not every broker answers it.
 const LIMITS_TIMEOUT: Duration = Duration::from_secs(2);
@@ -45,12 +46,16 @@ pub(super) struct Limits {
 
 /// Sees that the topics are there. A missing dead-letter topic is only told: it may never be needed.
 pub(super) async fn prepare(client: &ClientConfig, config: &Config) -> Result<Limits, Error> {
-    let admin: AdminClient<Log> = client
-        .create_with_context(Log::default())
-        .map_err(|source| Error::Client { source })?;
+    let made = |source| Error::Client { source };
+    let admin: AdminClient<Log> = client.create_with_context(Log::default()).map_err(made)?;
+    // An admin client does not tell why connections fail.
+    let asking: BaseProducer<Log> = client.create_with_context(Log::default()).map_err(made)?;
     let (topic, dead_letter) = (config.topic.clone(), config.dead_letter());
-    let (admin, admin_topics) = existing(admin, vec![topic.clone(), dead_letter.clone()]).await?;
-    for (name, exists) in admin_topics {
+    let names = [topic.clone(), dead_letter.clone()];
+    let topics = run_blocking(move || existing(&asking, names))
+        .await
+        .map_err(|source| Error::Ended { source })??;
+    for (name, exists) in topics {
         match (&config.create_topics, exists) {
             (_, true) => {}
             (Some(create), false) => make(&admin, &name, create).await?,
@@ -66,34 +71,31 @@ pub(super) async fn prepare(client: &ClientConfig, config: &Config) -> Result<Li
 }
 
 /// Which of the topics are there. One that may not be described counts: its messages will tell.
-async fn existing(
-    admin: AdminClient<Log>,
-    names: Vec<String>,
-) -> Result<(AdminClient<Log>, Vec<(String, bool)>), Error> {
-    run_blocking(move || {
-        let mut topics = Vec::with_capacity(names.len());
-        for name in names {
-            let metadata =
-                admin
-                    .inner()
-                    .fetch_metadata(Some(&name), TIMEOUT)
-                    .map_err(|source| Error::Unreachable {
-                        source,
-                        said: said(&admin),
-                    })?;
-            let error = metadata.topics().first().and_then(|topic| topic.error());
-            let is_missing = error == Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
-            topics.push((name, !is_missing));
-        }
-        Ok((admin, topics))
-    })
-    .await
-    .map_err(|source| Error::Ended { source })?
+fn existing(asking: &BaseProducer<Log>, names: [String; 2]) -> Result<Vec<(String, bool)>, Error> {
+    let mut topics = Vec::with_capacity(names.len());
+    for name in names {
+        let metadata = asking
+            .client()
+            .fetch_metadata(Some(&name), TIMEOUT)
+            .map_err(|source| {
+                // It tells its context while it is polled.
+                asking.poll(Duration::from_millis(100));
+                Error::Unreachable {
+                    source,
+                    said: said(asking.context()),
+                }
+            })?;
+        let error = metadata.topics().first().and_then(|topic| topic.error());
+        let is_missing = error == Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+        topics.push((name, !is_missing));
+    }
+    Ok(topics)
 }
 
-fn said(admin: &AdminClient<Log>) -> String {
-    let said = admin.inner().context().said();
-    said.map_or_else(String::new, |said| format!("; {said}"))
+/// What librdkafka had to say of its connections, to be put behind a sentence.
+pub(super) fn said(log: &Log) -> String {
+    log.said()
+        .map_or_else(String::new, |said| format!("; {said}"))
 }
 
 async fn make(admin: &AdminClient<Log>, name: &str, create: &CreateTopic) -> Result<(), Error> {
