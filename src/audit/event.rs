@@ -34,6 +34,7 @@
 //!
 //! Not here: when events are written (`audit`), where to (`sink`).
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -42,6 +43,7 @@ use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::redact::{Redaction, Replaced, Treatment};
 use crate::types::cell::Cell;
 use crate::types::difference::{Difference, OutputDifference};
 use crate::types::feature::{FeatureCell, FeatureRows};
@@ -90,7 +92,7 @@ pub(super) struct Event<'a> {
     time: Timestamp,
     request_id: &'a str,
     trace_id: Option<&'a str>,
-    principal: Option<&'a str>,
+    principal: Option<Cow<'a, str>>,
     surface: &'static str,
     model: Model<'a>,
     variants: Option<Variants<'a>>,
@@ -115,13 +117,71 @@ pub(super) struct Subject<'a> {
     pub(super) request: &'a PredictRequest,
     pub(super) served_by: Option<&'a ServedBy>,
     pub(super) shadow_of: Option<Uuid>,
+    /// What must not be kept, if anything.
+    pub(super) redaction: Option<&'a Redaction>,
+}
+
+/// What is known of a failure.
+pub(super) struct Failed<'a> {
+    pub(super) class: &'static str,
+    pub(super) code: &'a str,
+    pub(super) message: &'a dyn Display,
 }
 
 #[derive(Serialize)]
-pub(super) struct ErrorFields<'a> {
-    pub(super) class: &'static str,
-    pub(super) code: &'a str,
-    pub(super) message: Text<&'a dyn Display>,
+struct ErrorFields<'a> {
+    class: &'static str,
+    code: &'a str,
+    message: Option<Message<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Message<'a> {
+    Whole(Text<&'a dyn Display>),
+    Replaced(String),
+}
+
+impl<'a> ErrorFields<'a> {
+    fn of(failed: &Failed<'a>, redaction: Option<&Redaction>) -> Self {
+        let message = match treatment(redaction, Redaction::error_message) {
+            Treatment::Keep => Some(Message::Whole(Text(failed.message))),
+            Treatment::Drop => None,
+            Treatment::Replace(replacement) => {
+                let text = replacement.text(&failed.message.to_string());
+                Some(Message::Replaced(text))
+            }
+        };
+        Self {
+            class: failed.class,
+            code: failed.code,
+            message,
+        }
+    }
+}
+
+/// Without rules everything is kept.
+fn treatment<'a>(
+    redaction: Option<&'a Redaction>,
+    field: impl FnOnce(&'a Redaction) -> Treatment<'a>,
+) -> Treatment<'a> {
+    redaction.map_or(Treatment::Keep, field)
+}
+
+/// Writes a field of a map as its rule says.
+fn write_entry<M: SerializeMap, T: Serialize>(
+    map: &mut M,
+    name: &str,
+    values: &T,
+    treatment: Treatment<'_>,
+) -> Result<(), M::Error> {
+    match treatment {
+        Treatment::Keep => map.serialize_entry(name, values),
+        Treatment::Drop => Ok(()),
+        Treatment::Replace(replacement) => {
+            map.serialize_entry(name, &Replaced(values, replacement))
+        }
+    }
 }
 
 /// Something that is written as its `Display` says.
@@ -131,8 +191,8 @@ impl<'a> Event<'a> {
     /// The event of an answer.
     pub(super) fn answered(subject: &Subject<'a>, prediction: &'a Prediction) -> Self {
         Self {
-            features: Some(Features(&prediction.features)),
-            outputs: Some(Outputs(&prediction.outputs)),
+            features: Some(Features(&prediction.features, subject.redaction)),
+            outputs: Some(Outputs(&prediction.outputs, subject.redaction)),
             model: Model::new(&subject.request.model, Some(&prediction.served_by)),
             variants: Variants::of(&prediction.variants),
             ..Self::new(subject, Status::Ok, TimingsUs::of(&prediction.timings))
@@ -146,15 +206,15 @@ impl<'a> Event<'a> {
         differences: &'a [OutputDifference],
     ) -> Self {
         Self {
-            difference: Some(Differences(differences)),
+            difference: Some(Differences(differences, subject.redaction)),
             ..Self::answered(subject, prediction)
         }
     }
 
     /// The event of a request that was not answered.
-    pub(super) fn failed(subject: &Subject<'a>, error: ErrorFields<'a>, total: Duration) -> Self {
+    pub(super) fn failed(subject: &Subject<'a>, failed: &Failed<'a>, total: Duration) -> Self {
         Self {
-            error: Some(error),
+            error: Some(ErrorFields::of(failed, subject.redaction)),
             ..Self::new(subject, Status::Error, TimingsUs::total(total))
         }
     }
@@ -163,22 +223,31 @@ impl<'a> Event<'a> {
         let request = subject.request;
         // A shadow run's request stands in the event of the prediction.
         let is_shadow = subject.shadow_of.is_some();
-        let columns = |place| Columns::at(request.inputs.columns(), place).filter(|_| !is_shadow);
+        let redaction = subject.redaction;
+        let columns = |place| {
+            let columns = Columns::at(request.inputs.columns(), place, redaction);
+            columns.filter(|_| !is_shadow)
+        };
+        let principal = request.context.principal.as_deref();
         Self {
             id: Text(subject.id),
             time: subject.time,
             request_id: &request.context.request_id,
             trace_id: request.context.trace_id.as_deref(),
-            principal: request.context.principal.as_deref(),
+            principal: principal.and_then(|text| redacted_text(text, redaction)),
             surface: request.context.surface.as_str(),
             model: Model::new(&request.model, subject.served_by),
             variants: None,
             shadow_of: subject.shadow_of.map(Text),
             n_rows: request.inputs.n_rows(),
             entities: columns(ColumnPlace::Entities),
-            inputs: Inputs::of(&request.inputs).filter(|_| !is_shadow),
+            inputs: Inputs::of(&request.inputs, redaction).filter(|_| !is_shadow),
             rows: columns(ColumnPlace::Rows),
-            params: request.params.as_deref().filter(|_| !is_shadow).map(Params),
+            params: request
+                .params
+                .as_deref()
+                .filter(|_| !is_shadow)
+                .and_then(|params| Params::of(params, redaction)),
             features: None,
             outputs: None,
             status,
@@ -241,12 +310,25 @@ impl Serialize for Variants<'_> {
     }
 }
 
-struct Differences<'a>(&'a [OutputDifference]);
+fn redacted_text<'a>(text: &'a str, redaction: Option<&Redaction>) -> Option<Cow<'a, str>> {
+    match treatment(redaction, Redaction::principal) {
+        Treatment::Keep => Some(Cow::Borrowed(text)),
+        Treatment::Drop => None,
+        Treatment::Replace(replacement) => Some(Cow::Owned(replacement.text(text))),
+    }
+}
+
+struct Differences<'a>(&'a [OutputDifference], Option<&'a Redaction>);
 
 impl Serialize for Differences<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let outputs = self.0.iter();
-        serializer.collect_map(outputs.map(|output| {
+        let Self(outputs, redaction) = self;
+        // How far a value is from another tells of it.
+        let is_kept = |output: &&OutputDifference| {
+            let treatment = treatment(*redaction, |rules| rules.output(&output.name));
+            matches!(treatment, Treatment::Keep)
+        };
+        serializer.collect_map(outputs.iter().filter(is_kept).map(|output| {
             let difference = output.difference.as_ref();
             (&*output.name, difference.map(DifferenceFields::of))
         }))
@@ -286,13 +368,22 @@ impl<T: Display> Serialize for Text<T> {
 struct Columns<'a> {
     columns: &'a [RequestColumn],
     place: ColumnPlace,
+    redaction: Option<&'a Redaction>,
 }
 
 impl<'a> Columns<'a> {
     /// `None` when the request has nothing there.
-    fn at(columns: &'a [RequestColumn], place: ColumnPlace) -> Option<Self> {
+    fn at(
+        columns: &'a [RequestColumn],
+        place: ColumnPlace,
+        redaction: Option<&'a Redaction>,
+    ) -> Option<Self> {
         let any = columns.iter().any(|column| column.place == place);
-        any.then_some(Self { columns, place })
+        any.then_some(Self {
+            columns,
+            place,
+            redaction,
+        })
     }
 }
 
@@ -303,9 +394,10 @@ impl Serialize for Columns<'_> {
             if column.place != self.place {
                 continue;
             }
+            let treatment = treatment(self.redaction, |rules| rules.request(&column.name));
             match &column.cells {
-                Cells::Scalar(cell) => map.serialize_entry(&column.name, cell)?,
-                Cells::List(cells) => map.serialize_entry(&column.name, cells)?,
+                Cells::Scalar(cell) => write_entry(&mut map, &column.name, cell, treatment)?,
+                Cells::List(cells) => write_entry(&mut map, &column.name, cells, treatment)?,
             }
         }
         map.end()
@@ -315,22 +407,22 @@ impl Serialize for Columns<'_> {
 /// What a request gives beside entities and rows.
 enum Inputs<'a> {
     Columns(Columns<'a>),
-    Tensors(&'a [NamedTensor]),
+    Tensors(&'a [NamedTensor], Option<&'a Redaction>),
     /// One array that the protocol gives no name.
-    Unnamed(&'a Cell),
+    Unnamed(&'a Cell, Option<&'a Redaction>),
 }
 
 impl<'a> Inputs<'a> {
-    fn of(inputs: &'a RequestInputs) -> Option<Self> {
+    fn of(inputs: &'a RequestInputs, redaction: Option<&'a Redaction>) -> Option<Self> {
         if let RequestInputs::Tensors(tensors) = inputs {
-            return Some(Self::Tensors(tensors));
+            return Some(Self::Tensors(tensors, redaction));
         }
         if let RequestInputs::Scoring(scoring) = inputs
             && let Payload::Array(cell) = &scoring.payload
         {
-            return Some(Self::Unnamed(cell));
+            return Some(Self::Unnamed(cell, redaction));
         }
-        Columns::at(inputs.columns(), ColumnPlace::Inputs).map(Self::Columns)
+        Columns::at(inputs.columns(), ColumnPlace::Inputs, redaction).map(Self::Columns)
     }
 }
 
@@ -338,47 +430,90 @@ impl Serialize for Inputs<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Columns(columns) => columns.serialize(serializer),
-            Self::Tensors(tensors) => {
-                serializer.collect_map(tensors.iter().map(|named| (&named.name, &named.tensor)))
+            Self::Tensors(tensors, redaction) => {
+                let mut map = serializer.serialize_map(None)?;
+                for named in *tensors {
+                    let treatment = treatment(*redaction, |rules| rules.request(&named.name));
+                    write_entry(&mut map, &named.name, &named.tensor, treatment)?;
+                }
+                map.end()
             }
-            Self::Unnamed(cell) => serializer.collect_map([("", cell)]),
+            Self::Unnamed(cell, redaction) => {
+                let mut map = serializer.serialize_map(None)?;
+                let treatment = treatment(*redaction, |rules| rules.request(""));
+                write_entry(&mut map, "", cell, treatment)?;
+                map.end()
+            }
         }
     }
 }
 
 /// JSON as the caller laid it out: line feeds between its tokens would break the event in two.
-struct Params<'a>(&'a RawValue);
+enum Params<'a> {
+    Whole(&'a RawValue),
+    Replaced(String),
+}
+
+impl<'a> Params<'a> {
+    fn of(params: &'a RawValue, redaction: Option<&Redaction>) -> Option<Self> {
+        match treatment(redaction, Redaction::params) {
+            Treatment::Keep => Some(Self::Whole(params)),
+            Treatment::Drop => None,
+            Treatment::Replace(replacement) => Some(Self::Replaced(replacement.text(params.get()))),
+        }
+    }
+}
 
 impl Serialize for Params<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         const LINE_BREAKS: [char; 2] = ['\n', '\r'];
-        if !self.0.get().contains(LINE_BREAKS) {
-            return self.0.serialize(serializer);
+        let params = match self {
+            Self::Whole(params) => params,
+            Self::Replaced(text) => return serializer.serialize_str(text),
+        };
+        if !params.get().contains(LINE_BREAKS) {
+            return params.serialize(serializer);
         }
         // Within a string they are always escaped.
-        let one_line = self.0.get().replace(LINE_BREAKS, " ");
+        let one_line = params.get().replace(LINE_BREAKS, " ");
         let one_line = RawValue::from_string(one_line).map_err(serde::ser::Error::custom)?;
         one_line.serialize(serializer)
     }
 }
 
-struct Outputs<'a>(&'a [NamedOutput]);
+struct Outputs<'a>(&'a [NamedOutput], Option<&'a Redaction>);
 
 impl Serialize for Outputs<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|named| (&*named.name, &named.output)))
+        let Self(outputs, redaction) = self;
+        let mut map = serializer.serialize_map(None)?;
+        for named in *outputs {
+            let treatment = treatment(*redaction, |rules| rules.output(&named.name));
+            write_entry(&mut map, &named.name, &named.output, treatment)?;
+        }
+        map.end()
     }
 }
 
-struct Features<'a>(&'a FeatureRows);
+struct Features<'a>(&'a FeatureRows, Option<&'a Redaction>);
 
 impl Serialize for Features<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let features = self.0.names.iter().enumerate();
-        serializer.collect_map(features.map(|(feature, name)| {
-            let rows = self.0;
-            (name, FeatureColumn { rows, feature })
-        }))
+        let Self(rows, redaction) = *self;
+        let mut map = serializer.serialize_map(None)?;
+        for (feature, name) in rows.names.iter().enumerate() {
+            let treatment = treatment(redaction, |rules| rules.feature(name));
+            if matches!(treatment, Treatment::Drop) {
+                continue;
+            }
+            let column = FeatureColumn {
+                rows,
+                feature,
+                treatment,
+            };
+            map.serialize_entry(name, &column)?;
+        }
+        map.end()
     }
 }
 
@@ -386,12 +521,15 @@ impl Serialize for Features<'_> {
 struct FeatureColumn<'a> {
     rows: &'a FeatureRows,
     feature: usize,
+    /// Of the values; how fresh they are is no secret.
+    treatment: Treatment<'a>,
 }
 
 impl Serialize for FeatureColumn<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(3))?;
-        map.serialize_entry("values", &Parts(self, |cell| &cell.value))?;
+        let values = Parts(self, |cell| &cell.value);
+        write_entry(&mut map, "values", &values, self.treatment)?;
         map.serialize_entry("statuses", &Parts(self, |cell| &cell.status))?;
         map.serialize_entry(
             "event_timestamps",

@@ -22,6 +22,7 @@ pub mod completeness;
 pub mod event;
 mod line;
 pub mod read;
+pub mod redact;
 mod shipper;
 pub mod sink;
 pub mod spool;
@@ -39,8 +40,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use self::event::{ErrorFields, Event, Subject, Text};
+use self::event::{Event, Failed, Subject};
 use self::line::{Head, Line};
+use self::redact::Redaction;
 pub use self::shipper::{Shipper, Shipping};
 use self::spool::{Appender, Safe};
 use crate::error::{ErrorClass, Failure};
@@ -61,6 +63,8 @@ pub struct Config {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub drain_timeout: Duration,
+    /// What is left out of events, or made unreadable in them.
+    pub redact: redact::Config,
     /// Where events wait until the sink has them.
     pub spool: spool::Config,
     /// Events in JSON-lines files.
@@ -74,6 +78,7 @@ impl Default for Config {
         Self {
             on_failure: OnFailure::default(),
             drain_timeout: Duration::from_secs(5),
+            redact: redact::Config::default(),
             spool: spool::Config::default(),
             file: sink::file::Config::default(),
             kafka: None,
@@ -106,6 +111,8 @@ pub enum OnFailure {
 pub enum Error {
     #[error("the audit trail cannot be begun: {source}")]
     Open { source: io::Error },
+    #[error("`audit.redact.fields` hashes `{field}`, and there is no key to do it with")]
+    NoKey { field: redact::Field },
     #[error("the audit event cannot be written: {source}")]
     Write { source: spool::Error },
     #[error("the audit event cannot be encoded")]
@@ -116,6 +123,7 @@ impl Failure for Error {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Open { .. } | Self::Write { .. } => ErrorClass::Unavailable,
+            Self::NoKey { .. } => ErrorClass::InvalidInput,
             Self::Encode { .. } => ErrorClass::Internal,
         }
     }
@@ -123,6 +131,7 @@ impl Failure for Error {
     fn code(&self) -> &'static str {
         match self {
             Self::Open { .. } | Self::Write { .. } => "audit_unavailable",
+            Self::NoKey { .. } => "audit_key_missing",
             Self::Encode { .. } => "audit_encoding",
         }
     }
@@ -134,6 +143,9 @@ impl Failure for Error {
                 "predictions are refused until the audit log can be written; `audit.on_failure = \"drop\"` lets them pass"
                     .into(),
             ),
+            Self::NoKey { .. } => {
+                Some("set `TERRARIUM__AUDIT__REDACT__KEY`, or `audit.redact.key`".into())
+            }
             Self::Encode { .. } => None,
         }
     }
@@ -143,6 +155,7 @@ impl Failure for Error {
 pub struct AuditLog {
     head: Head,
     on_failure: OnFailure,
+    redaction: Option<Redaction>,
     metrics: AuditMetrics,
     appender: Arc<Mutex<Appender>>,
     /// The last event was not written. Changes under the lock of `appender`.
@@ -156,6 +169,7 @@ impl AuditLog {
     /// Errors when the spool or the sink cannot be begun for a reason on this machine.
     pub fn start(config: &Config, metrics: &Metrics) -> Result<(Self, Shipper), Error> {
         let (writer, metrics) = (Uuid::now_v7(), metrics.audit());
+        let redaction = Redaction::new(&config.redact).map_err(|field| Error::NoKey { field })?;
         let sink = sink::open(config, writer).map_err(|source| Error::Open { source })?;
         let directory = config.spool_directory();
         let spool = spool::open(&config.spool, &directory, writer, sink.name());
@@ -165,6 +179,7 @@ impl AuditLog {
         let log = Self {
             head: Head::of(writer),
             on_failure: config.on_failure,
+            redaction,
             metrics,
             appender,
             failing: AtomicBool::new(false),
@@ -351,7 +366,7 @@ impl<'a> AuditRecord<'a> {
     ) -> Result<Recorded<'a>, Error> {
         let line = self.log.encode(&match outcome {
             Ok(prediction) => Event::answered(&self.subject(), prediction),
-            Err(failure) => self.failed(ErrorFields::of(failure)),
+            Err(failure) => self.failed(&Failed::of(failure)),
         });
         self.is_open = false;
         self.log.append(line)
@@ -366,15 +381,15 @@ impl<'a> AuditRecord<'a> {
             Ok((prediction, differences)) => {
                 Event::shadowed(&self.subject(), prediction, differences)
             }
-            Err(failure) => self.failed(ErrorFields::of(failure)),
+            Err(failure) => self.failed(&Failed::of(failure)),
         });
         self.is_open = false;
         // Nobody waits for it.
         self.log.append(line).map(|_recorded| ())
     }
 
-    fn failed<'e>(&'e self, error: ErrorFields<'e>) -> Event<'e> {
-        Event::failed(&self.subject(), error, self.opened.elapsed())
+    fn failed<'e>(&'e self, failed: &Failed<'e>) -> Event<'e> {
+        Event::failed(&self.subject(), failed, self.opened.elapsed())
     }
 
     fn subject(&self) -> Subject<'_> {
@@ -384,6 +399,7 @@ impl<'a> AuditRecord<'a> {
             request: self.request,
             served_by: self.served_by.as_ref(),
             shadow_of: self.shadow_of,
+            redaction: self.log.redaction.as_ref(),
         }
     }
 }
@@ -396,36 +412,36 @@ impl Drop for AuditRecord<'_> {
         }
         let line = self
             .log
-            .encode(&self.failed(unclosed(self.shadow_of.is_some())));
+            .encode(&self.failed(&unclosed(self.shadow_of.is_some())));
         let _ = self.log.append(line);
     }
 }
 
-impl<'a> ErrorFields<'a> {
+impl<'a> Failed<'a> {
     fn of(failure: &'a (dyn Failure + 'a)) -> Self {
         Self {
             class: failure.class().name(),
             code: failure.code(),
-            message: Text(failure),
+            message: failure,
         }
     }
 }
 
 /// What became of a request whose record was never closed.
-fn unclosed(is_shadow: bool) -> ErrorFields<'static> {
+fn unclosed(is_shadow: bool) -> Failed<'static> {
     if std::thread::panicking() {
-        return ErrorFields {
+        return Failed {
             class: ErrorClass::Internal.name(),
             code: "panicked",
-            message: Text(&"the prediction panicked"),
+            message: &"the prediction panicked",
         };
     }
-    ErrorFields {
+    Failed {
         class: ErrorClass::Cancelled.name(),
         code: "cancelled",
         message: match is_shadow {
-            true => Text(&"the process stopped before the shadow run had ended"),
-            false => Text(&"the caller went away before the answer"),
+            true => &"the process stopped before the shadow run had ended",
+            false => &"the caller went away before the answer",
         },
     }
 }

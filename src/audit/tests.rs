@@ -356,6 +356,107 @@ fn a_request_of_rows_keeps_them_as_rows() {
 }
 
 #[test]
+fn what_is_redacted_never_touches_the_disk() {
+    const SECRET: &str = "s3cr3t-0f-a-pers0n";
+    let mut fixture = Fixture::with(|config| {
+        let rules = json!({
+            "key": "the key",
+            "fields": {
+                "request.email": "hash", "request.ssn": "drop", "features.stats:rate": "mask",
+                "outputs.score": "hash", "params": "drop", "principal": "hash",
+            },
+        });
+        config.redact = serde_json::from_value(rules).unwrap();
+    });
+    let secret = || Cells::List(vec![Cell::Text(SECRET.into()), Cell::Null]);
+    let mut request = request_of(vec![
+        column(ColumnPlace::Entities, "email", secret()),
+        column(ColumnPlace::Inputs, "ssn", secret()),
+        column(ColumnPlace::Inputs, "km", Cells::Scalar(Cell::Int(3))),
+    ]);
+    let params = format!("{{\"a\": \"{SECRET}\"}}");
+    request.params = Some(RawValue::from_string(params).unwrap().into());
+    request.context.principal = Some(SECRET.into());
+    let record = fixture.log.open(&request).unwrap();
+    let mut answer = prediction(record.id());
+    answer.features.cells[0].value = Value::String(SECRET.into());
+    let _ = record.close(Ok(&answer)).unwrap();
+    #[derive(Debug, thiserror::Error)]
+    #[error("`{SECRET}` does not fit")]
+    struct Quotes;
+    impl Failure for Quotes {
+        fn class(&self) -> ErrorClass {
+            ErrorClass::InvalidInput
+        }
+        fn code(&self) -> &'static str {
+            "value_type_wrong"
+        }
+    }
+    let record = fixture.log.open(&request).unwrap();
+    let _ = record.close(Err(&Quotes)).unwrap();
+
+    let events = fixture.events();
+    let hashed = events[0]["entities"]["email"].clone();
+    assert!(
+        hashed[0].as_str().unwrap().starts_with("hmac-sha256:"),
+        "{hashed}"
+    );
+    assert_eq!(hashed[1], Json::Null);
+    assert_eq!(
+        events[1]["entities"]["email"], hashed,
+        "equal values stay equal"
+    );
+    assert_eq!(events[0]["inputs"], json!({"km": 3}));
+    let rate = &events[0]["features"]["stats:rate"];
+    assert_eq!(rate["values"], json!(["***", null]));
+    assert_eq!(rate["statuses"], json!(["present", "not_found"]));
+    assert!(
+        events[0]["outputs"]["score"][0]
+            .as_str()
+            .unwrap()
+            .starts_with("hmac-sha256:")
+    );
+    assert_eq!(events[0]["params"], Json::Null);
+    assert_eq!(events[1]["error"]["message"], "***");
+    assert_eq!(events[1]["error"]["code"], "value_type_wrong");
+
+    let is_clean = |directory: &std::path::Path| {
+        let mut todo = vec![directory.to_owned()];
+        let mut n_files = 0;
+        while let Some(directory) = todo.pop() {
+            for entry in fs_err::read_dir(directory).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    todo.push(path);
+                    continue;
+                }
+                n_files += 1;
+                let bytes = fs_err::read(&path).unwrap();
+                let found = bytes
+                    .windows(SECRET.len())
+                    .any(|part| part == SECRET.as_bytes());
+                assert!(!found, "{}", path.display());
+            }
+        }
+        n_files
+    };
+    let audit = fixture.directory.path().join("audit");
+    assert!(is_clean(&audit) >= 3);
+    assert_eq!(fixture.shipped().len(), 2);
+    is_clean(&audit);
+}
+
+#[test]
+fn a_hash_without_a_key_is_an_error_at_start() {
+    let mut config = Config::default();
+    let rules = json!({ "fields": { "request.email": "hash" } });
+    config.redact = serde_json::from_value(rules).unwrap();
+    let error = AuditLog::start(&config, &Metrics::new()).err().unwrap();
+    assert_eq!(error.code(), "audit_key_missing");
+    assert!(error.to_string().contains("`request.email`"), "{error}");
+}
+
+#[test]
 fn parameters_on_many_lines_stay_on_the_line_of_their_event() {
     let fixture = Fixture::start();
     let mut request = request();
