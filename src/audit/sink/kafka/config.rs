@@ -59,6 +59,7 @@ impl Default for Config {
     }
 }
 
+#[cfg(feature = "kafka")]
 impl Config {
     /// For messages: brokers and topic, without credentials.
     pub(super) fn place(&self) -> String {
@@ -66,7 +67,6 @@ impl Config {
     }
 
     /// The dead-letter topic's name.
-    #[cfg(feature = "kafka")]
     pub(super) fn dead_letter(&self) -> String {
         match &self.dead_letter_topic {
             Some(topic) => topic.clone(),

@@ -26,7 +26,8 @@ mod reader;
 mod record;
 #[cfg(feature = "kafka")]
 mod registry;
-#[cfg(all(test, feature = "kafka"))]
+#[cfg(test)]
+#[cfg(feature = "kafka")]
 mod tests;
 #[cfg(feature = "kafka")]
 mod topic;

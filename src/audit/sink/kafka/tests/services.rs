@@ -147,8 +147,7 @@ async fn what_was_not_acknowledged_when_a_topic_was_deleted_goes_to_its_successo
 }
 
 fn with_registry(format: Format, register: bool) -> Config {
-    let url = std::env::var("TERRARIUM_SCHEMA_REGISTRY")
-        .expect("TERRARIUM_SCHEMA_REGISTRY is where a schema registry is");
+    let url = server("TERRARIUM_SCHEMA_REGISTRY");
     let schema_registry = Some(SchemaRegistry {
         url,
         register,

@@ -281,6 +281,16 @@ fn credentials_stay_out_of_what_is_shown() {
     assert!(!shown.contains("hunter2"), "{shown}");
 }
 
+/// Where a server is that `dev/services up` started.
+#[cfg(feature = "test-services")]
+fn server(variable: &str) -> String {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "where the test's servers are, is not configuration"
+    )]
+    std::env::var(variable).unwrap()
+}
+
 /// A topic of the test's own on the real broker.
 #[cfg(feature = "test-services")]
 fn real_config(settings: &[(&str, &str)]) -> Config {
@@ -288,7 +298,7 @@ fn real_config(settings: &[(&str, &str)]) -> Config {
         .iter()
         .map(|(key, value)| ((*key).into(), (*value).into()));
     Config {
-        brokers: std::env::var("TERRARIUM_KAFKA").expect("TERRARIUM_KAFKA is where Kafka is"),
+        brokers: server("TERRARIUM_KAFKA"),
         topic: format!("test-{}", Uuid::now_v7()),
         create_topics: Some(CreateTopic {
             partitions: 2.try_into().unwrap(),
