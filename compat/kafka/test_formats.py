@@ -79,6 +79,7 @@ def test_avro_messages_are_read_with_the_schema_of_the_registry(demo):
         assert row["status"] in ("ok", "error")
         if row["features"]:
             assert json.loads(row["features"])["driver_hourly_stats:conv_rate"]["statuses"]
+            assert row["model"]["name"] == "driver_ranking"
 
 
 def test_json_schema_messages_are_valid_under_the_schema_of_the_registry(demo):
@@ -86,16 +87,23 @@ def test_json_schema_messages_are_valid_under_the_schema_of_the_registry(demo):
     for message in messages:
         body, schema = body_and_schema(message)
         event = json.loads(body)
-        jsonschema.Draft7Validator.check_schema(schema)
-        jsonschema.Draft7Validator(schema).validate(event)
+        jsonschema.Draft202012Validator.check_schema(schema)
+        jsonschema.Draft202012Validator(schema).validate(event)
         assert event["id"] == message["headers"]["ce_id"]
 
 
-def test_tail_prints_what_is_on_the_topic(demo):
+@pytest.mark.parametrize("format", ["json", "avro"])
+def test_tail_prints_and_verify_counts_what_is_on_the_topic(demo, format):
     topic = f"formats-{uuid.uuid4().hex}"
-    _, messages = produced(demo, topic)
+    _, messages = produced(demo, topic, **registry(format=format))
     environment = {"TERRARIUM__AUDIT__KAFKA__BROKERS": os.environ["TERRARIUM_KAFKA"], "TERRARIUM__AUDIT__KAFKA__TOPIC": topic}
     tail = run(demo, "audit", "tail", "--from", "topic", "--all", "--no-follow", environment=environment)
     assert tail.returncode == 0, tail.stderr
     printed = {json.loads(line)["id"]: json.loads(line) for line in tail.stdout.splitlines()}
-    assert printed == {message["headers"]["ce_id"]: json.loads(message["value"]) for message in messages}
+    assert set(printed) == {message["headers"]["ce_id"] for message in messages}
+    if format == "json":
+        assert printed == {message["headers"]["ce_id"]: json.loads(message["value"]) for message in messages}
+    verified = run(demo, "--json", "audit", "verify", "--from", "topic", environment=environment)
+    assert verified.returncode == 0, verified.stderr
+    (writer,) = json.loads(verified.stdout)["writers"]
+    assert (writer["first"], writer["last"], writer["gaps"]) == (1, len(messages), [])

@@ -1,4 +1,4 @@
-"""`terrarium audit replay`: the recorded feature vectors decide, not what the stores hold today; `audit verify` over the same files."""
+"""`terrarium audit replay`: the recorded feature vectors decide, not what the stores hold today."""
 
 import json
 
@@ -57,16 +57,3 @@ def test_another_version_is_compared_and_reported(recorded, tmp_path):
     (score,) = summary["outputs"].values()
     assert score["change"]["max"] >= score["change"]["p50"] > 0
     assert "Replay on driver_ranking@challenger" in report.read_text()
-
-
-def test_files_verify_and_a_gap_is_found(recorded, tmp_path):
-    complete = run(recorded, "--json", "audit", "verify", "--from", "files")
-    assert complete.returncode == 0, complete.stderr
-    (writer,) = json.loads(complete.stdout)["writers"]
-    assert (writer["first"], writer["n_missing"], writer["n_duplicates"]) == (1, 0, 0)
-    lines = [line for file in sorted((recorded / "audit").glob("*.jsonl")) for line in file.read_text().splitlines()]
-    assert writer["n_events"] == len(lines)
-    (tmp_path / "predictions-1.jsonl").write_text("\n".join(lines[:3] + lines[5:]) + "\n")
-    cut = run(recorded, "audit", "verify", "--from", "files", "--directory", tmp_path)
-    assert cut.returncode == 1
-    assert "4 to 5" in cut.stdout and "2 audit events are missing" in cut.stderr

@@ -85,6 +85,14 @@ impl Origin {
     }
 }
 
+/// The text of an encoded event's `id`, which stands right behind the sequence; `None` if this is no event.
+pub(super) fn id_of(json: &[u8]) -> Option<&[u8]> {
+    const ID: &[u8] = br#","id":""#;
+    let start = json.get(..256.min(json.len()))?;
+    let at = start.windows(ID.len()).position(|bytes| bytes == ID)?;
+    json.get(at + ID.len()..at + ID.len() + 36)
+}
+
 /// The fields from `id` on, borrowed from where they are. `Line` puts writer and sequence before them.
 #[derive(Serialize)]
 pub(super) struct Event<'a> {

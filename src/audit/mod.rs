@@ -18,16 +18,19 @@
 //! Not here: what a prediction is (`predict`).
 
 pub mod batch;
-pub mod completeness;
 pub mod event;
+mod find;
 mod line;
 pub mod read;
 pub mod redact;
+pub mod schema;
 mod shipper;
 pub mod sink;
 pub mod spool;
 #[cfg(test)]
 mod tests;
+pub mod topic;
+pub mod verify;
 
 use std::fmt;
 use std::io;
@@ -36,6 +39,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -46,6 +50,7 @@ use self::redact::Redaction;
 pub use self::shipper::{Shipper, Shipping};
 use self::spool::{Appender, Safe};
 use crate::error::{ErrorClass, Failure};
+use crate::shutdown::run_blocking;
 use crate::telemetry::metrics::{AuditMetrics, Metrics};
 use crate::types::difference::OutputDifference;
 use crate::types::prediction::{Prediction, ServedBy};
@@ -61,7 +66,7 @@ pub struct Config {
     /// How long the end of the process waits for the sink to take what is in the spool. The rest is shipped at the next
     /// start.
     #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "duration"))]
     pub drain_timeout: Duration,
     /// What is left out of events, or made unreadable in them.
     pub redact: redact::Config,
@@ -161,6 +166,8 @@ pub struct AuditLog {
     /// The last event was not written. Changes under the lock of `appender`.
     failing: AtomicBool,
     delivery: Arc<shipper::Delivery>,
+    /// Where the spool and the files are.
+    places: (PathBuf, PathBuf),
 }
 
 impl AuditLog {
@@ -184,6 +191,7 @@ impl AuditLog {
             appender,
             failing: AtomicBool::new(false),
             delivery: shipper.delivery(),
+            places: (directory, config.file.directory.clone()),
         };
         Ok((log, shipper))
     }
@@ -237,6 +245,13 @@ impl AuditLog {
     /// Why events cannot be delivered to the sink at present; they wait in the spool meanwhile.
     pub fn undelivered(&self) -> Option<String> {
         self.delivery.failure()
+    }
+
+    /// The event of a prediction, as it was written; `None` if it is neither in the spool nor in the files.
+    pub async fn find(&self, id: Uuid) -> Result<Option<Bytes>, read::Error> {
+        let (spool, files) = self.places.clone();
+        let found = run_blocking(move || find::find(&spool, &files, id)).await;
+        Ok(found.map_err(io::Error::other)??)
     }
 
     /// Whether the sink has every event so far.

@@ -446,6 +446,37 @@ fn what_is_redacted_never_touches_the_disk() {
     is_clean(&audit);
 }
 
+#[tokio::test]
+async fn a_prediction_is_found_by_its_id_in_the_spool_and_in_the_files() {
+    let mut fixture = Fixture::start();
+    fixture.answer();
+    fixture.answer();
+    let ids = || -> Vec<Uuid> {
+        let events = fixture.events();
+        events
+            .iter()
+            .map(|event| event["id"].as_str().unwrap().parse().unwrap())
+            .collect()
+    };
+    let ids = ids();
+    let find = async |fixture: &Fixture, id: Uuid| -> Option<Json> {
+        let found = fixture.log.find(id).await.unwrap();
+        found.map(|json| serde_json::from_slice(&json).unwrap())
+    };
+    let in_spool = find(&fixture, ids[1]).await.unwrap();
+    assert_eq!(in_spool["sequence"], 2);
+    let shipper = fixture.shipper.take().unwrap();
+    assert!(shipper.start().finish(Duration::from_secs(60)).await);
+    fixture.log.lock().flush().unwrap();
+    fs_err::remove_dir_all(fixture.directory.path().join("audit/spool")).unwrap();
+    assert_eq!(find(&fixture, ids[1]).await.unwrap(), in_spool);
+    assert_eq!(find(&fixture, ids[0]).await.unwrap()["sequence"], 1);
+    assert!(find(&fixture, Uuid::now_v7()).await.is_none());
+    let report = verify::files(&fixture.directory.path().join("audit")).unwrap();
+    assert!(report.is_complete());
+    assert_eq!(report.writers[0].n_events, 2);
+}
+
 #[test]
 fn a_hash_without_a_key_is_an_error_at_start() {
     let mut config = Config::default();

@@ -62,7 +62,7 @@ enum Command {
     /// Read, load and write features
     #[command(subcommand)]
     Features(features::Command),
-    /// Look at the audit trail
+    /// Look at the audit trail, verify it, replay it
     #[command(subcommand)]
     Audit(audit::Command),
     /// Check and print the configuration

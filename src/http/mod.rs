@@ -18,6 +18,7 @@ mod openapi;
 mod place;
 mod poll_again;
 mod predict;
+mod predictions;
 mod problem;
 mod server;
 mod webhook;
@@ -153,6 +154,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/models", get(models::list))
         .route("/v1/models/{model}", get(models::show))
         .route("/v1/models/{model}/predict", post(predict::predict))
+        .route("/v1/predictions/{id}", get(predictions::show))
         .route("/v1/webhooks/mlflow", post(webhook::receive))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))

@@ -348,6 +348,13 @@ fn general_paths() -> Map<String, Value> {
         "requestBody": { "required": true, "content": { "application/json": { "schema": { "type": "object" } } } },
         "responses": responses(json!({ "type": "object" })) } });
     predict["post"]["operationId"] = json!("predict");
+    let mut recorded = json_of(
+        "The audit event of a prediction",
+        json!({ "type": "object" }),
+        "predict",
+    );
+    recorded["get"]["parameters"] = json!([{ "name": "id", "in": "path", "required": true,
+        "schema": { "type": "string", "format": "uuid" }, "description": "`id` of an answer" }]);
     let text = |summary: &str| {
         json!({ "get": { "tags": ["health"], "summary": summary, "responses": {
             "200": { "description": "OK", "content": { "text/plain": { "schema": { "type": "string" } } } } } } })
@@ -364,6 +371,7 @@ fn general_paths() -> Map<String, Value> {
         ),
         ("/v1/models/{model}", show),
         ("/v1/models/{model}/predict", predict),
+        ("/v1/predictions/{id}", recorded),
         (
             "/healthz",
             json_of(

@@ -82,6 +82,7 @@ fn backend_files_are_named_only_by_their_parent() {
         ("models/registry", "mlruns"),
         ("models/registry", "mlflow_sqlite"),
         ("audit/sink", "file"),
+        ("audit/sink", "kafka"),
         ("inference", "onnx"),
     ];
     for (parent, backend) in backends {

@@ -62,6 +62,34 @@ async fn an_event_tells_what_went_in_and_what_came_out() {
 }
 
 #[tokio::test]
+async fn a_prediction_is_read_back_by_its_id() {
+    let server = Server::start(&[]).await;
+    let body = r#"{"entities": {"driver_id": [1001]}, "inputs": {"trip_km": [3.2]}}"#;
+    let answer = server.predict("driver_ranking", body).await.json();
+    let path = format!("/v1/predictions/{}", answer["id"].as_str().unwrap());
+    let found = server.get(&path).await;
+    assert_eq!(found.status, 200, "{:?}", found.bytes);
+    assert_eq!(found.json()["outputs"], answer["outputs"]);
+    assert_eq!(found.json(), server.events().await[0]);
+    assert_eq!(
+        server.get(&path).await.json(),
+        found.json(),
+        "from the files"
+    );
+    for (id, status, code) in [
+        (
+            "01a2044f-f2b1-76f5-854f-d4681b3fd762",
+            404,
+            "prediction_not_found",
+        ),
+        ("7", 400, "prediction_id_invalid"),
+    ] {
+        let refused = server.get(&format!("/v1/predictions/{id}")).await;
+        assert_eq!((refused.status, refused.code().as_str()), (status, code));
+    }
+}
+
+#[tokio::test]
 async fn an_unknown_model_leaves_an_event_too() {
     let server = Server::start(&[]).await;
     server.predict("nobody", r#"{"rows": [{"a": 1}]}"#).await;

@@ -14,6 +14,7 @@ mod feast_grpc;
 mod feast_http;
 mod feast_replay;
 mod going_live;
+mod killed;
 mod mlflow_scoring;
 mod oip;
 mod oip_grpc;

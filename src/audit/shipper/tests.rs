@@ -261,5 +261,5 @@ async fn what_a_process_did_not_ship_the_next_one_does() {
         assert!(shipper.start().finish(Duration::from_secs(60)).await);
     }
     assert_eq!(sink.sequences(), [1, 2, 3, 4, 5]);
-    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    assert_eq!(fs_err::read_dir(directory.path()).unwrap().count(), 0);
 }

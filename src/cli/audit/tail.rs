@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Failed, Output, topic};
-use crate::audit::sink::kafka::{self, Begin, End, TopicEvents};
+use super::{Failed, Output};
+use crate::audit::topic::{self, Begin, End, TopicEvents};
 use crate::cli::output;
 use crate::config::Config;
 use crate::shutdown::run_blocking;
@@ -50,9 +50,9 @@ impl Args {
 
 pub(super) async fn run(args: Args, config: Config, output: Output) -> Result<(), Failed> {
     let Source::Topic = args.from;
-    let topic = topic(config)?;
+    let topic = super::topic(config)?;
     let printed = run_blocking(move || {
-        let events = kafka::events(&topic, args.begin(), args.end());
+        let events = topic::events(&topic, args.begin(), args.end());
         print(events.map_err(|error| Failed::command(&error))?, output)
     });
     printed

@@ -106,7 +106,8 @@ impl KafkaSink {
         } = self.connected()?;
         let number = state.window().push(event.clone());
         let schema_id = self.schema.as_ref().map_or(0, |schema| schema.id);
-        let encoded = EventParts::parse(&event).and_then(|parts| {
+        let parts = EventParts::parse(&event).map_err(|error| error.to_string());
+        let encoded = parts.and_then(|parts| {
             let value = format::encode(self.config.format, schema_id, &event, &parts)?;
             Ok((parts, value))
         });

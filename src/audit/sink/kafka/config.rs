@@ -86,7 +86,7 @@ pub enum Format {
     ConnectJson,
     /// The event as one JSON object, framed with the id of its JSON Schema in the registry.
     JsonSchema,
-    /// One flat row in Avro, framed with the id of its schema in the registry.
+    /// The event in Avro, framed with the id of its schema in the registry.
     Avro,
 }
 

@@ -16,7 +16,7 @@ pub struct TopicEvent {
     /// `None` for a message that does not say which event it is.
     pub writer: Option<Uuid>,
     pub sequence: Option<u64>,
-    /// The event, or its flat row in the formats that hold one; `None` for a value of another format.
+    /// The event, or its flat row in `connect_json`; `None` for a value of another format.
     pub json: Option<Value>,
 }
 

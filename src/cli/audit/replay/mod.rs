@@ -14,10 +14,10 @@ use serde_json::Value;
 
 use self::comparison::Comparison;
 use self::request::Request;
-use super::{Failed, Output, topic};
+use super::{Failed, Output};
 use crate::app::App;
 use crate::audit::read;
-use crate::audit::sink::kafka::{self, Begin, End};
+use crate::audit::topic::{self, Begin, End};
 use crate::cli::predict::context;
 use crate::config::{Config, Environment};
 use crate::http;
@@ -51,7 +51,7 @@ pub(in crate::cli) struct Args {
 enum Source {
     /// The files of `[audit.file]`
     Files,
-    /// The Kafka topic of `[audit.kafka]`, in `json` or `json_schema`
+    /// The Kafka topic of `[audit.kafka]`, in any format but `connect_json`
     Topic,
 }
 
@@ -115,7 +115,7 @@ async fn recorded(
 ) -> Result<Vec<Value>, Failed> {
     let read = match args.from {
         Source::Topic => {
-            let (topic, since) = (topic(config.clone())?, args.since);
+            let (topic, since) = (super::topic(config.clone())?, args.since);
             run_blocking(move || of_topic(&topic, since, &selection)).await
         }
         Source::Files => {
@@ -148,12 +148,12 @@ fn of_files(directory: &std::path::Path, selection: &Selection) -> Result<Vec<Va
 }
 
 fn of_topic(
-    topic: &kafka::Config,
+    topic: &topic::Config,
     since: Duration,
     selection: &Selection,
 ) -> Result<Vec<Value>, Failed> {
     let mut events = Vec::new();
-    let read = kafka::events(topic, Begin::Ago(since), End::Last);
+    let read = topic::events(topic, Begin::Ago(since), End::Last);
     for event in read.map_err(|error| Failed::command(&error))? {
         let event = event.map_err(|error| Failed::command(&error))?;
         if let Some(event) = event.json

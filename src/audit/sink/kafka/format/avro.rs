@@ -1,57 +1,52 @@
-//! The flat row in Avro's binary encoding (specification 1.11): fields in the schema's order, nothing between them.
+//! The event in Avro's binary encoding (specification 1.11), by the schema of `audit::schema`: fields in its order, nothing
+//! between them.
 //!
 //! ```text
-//! long    zigzag, then seven bits a byte, least first, the high bit set on all but the last
-//! string  length in bytes as long, then UTF-8
-//! union   index of the branch as long, then the value; here ["null", T], so 0 or 1
+//! int, long  zigzag, then seven bits a byte, least first, the high bit set on all but the last
+//! string     length in bytes as long, then UTF-8; parts of any shape are JSON text
+//! union      index of the branch as long, then the value; here ["null", T], so 0 or 1
+//! record     its fields
 //! ```
 
-use std::sync::LazyLock;
+use serde_json::{Map, Value};
 
-use serde_json::{Value, json};
+use crate::audit::schema::{FIELDS, Field, Kind};
+use crate::types::timestamp::Timestamp;
 
-use super::super::record::EventParts;
-use super::flat::{COLUMNS, Cell, Column, Kind};
-
-/// The schema's text, the same at every start, so that a registry gives it one id.
-pub(super) static SCHEMA: LazyLock<String> = LazyLock::new(|| schema().to_string());
-
-pub(super) fn encode(event: &EventParts<'_>, bytes: &mut Vec<u8>) {
-    for column in &COLUMNS {
-        let cell = match column.kind {
-            Kind::Timestamp => event.time_micros().map_or(Cell::Null, Cell::Integer),
-            Kind::Text | Kind::Integer | Kind::Uuid | Kind::Json => column.cell(event),
-        };
-        if !column.required {
-            write_long(bytes, i64::from(cell != Cell::Null));
-        }
-        match cell {
-            // A required column is never null in an event of the schema; its empty value keeps the row readable.
-            Cell::Null if column.required => bytes.push(0),
-            Cell::Null => {}
-            Cell::Text(text) => write_string(bytes, &text),
-            Cell::Integer(integer) => write_long(bytes, integer),
-        }
-    }
+/// Errors, with the field's name, for an event that does not fit the schema.
+pub(super) fn encode(event: &Value, bytes: &mut Vec<u8>) -> Result<(), String> {
+    write_record(FIELDS, event, bytes)
 }
 
-fn schema() -> Value {
-    let fields: Vec<Value> = COLUMNS.iter().map(field).collect();
-    json!({"type": "record", "name": "Prediction", "namespace": "terrarium", "fields": fields})
+fn write_record(fields: &[Field], record: &Value, bytes: &mut Vec<u8>) -> Result<(), String> {
+    for field in fields {
+        let value = &record[field.name];
+        if field.nullable {
+            write_long(bytes, i64::from(!value.is_null()));
+            if value.is_null() {
+                continue;
+            }
+        }
+        write(field, value, bytes)?;
+    }
+    Ok(())
 }
 
-fn field(column: &Column) -> Value {
-    let kind = match column.kind {
-        Kind::Text | Kind::Json => json!("string"),
-        Kind::Integer => json!("long"),
-        Kind::Uuid => json!({"type": "string", "logicalType": "uuid"}),
-        Kind::Timestamp => json!({"type": "long", "logicalType": "timestamp-micros"}),
-    };
-    if column.required {
-        json!({"name": column.name, "type": kind})
-    } else {
-        json!({"name": column.name, "type": ["null", kind], "default": null})
+fn write(field: &Field, value: &Value, bytes: &mut Vec<u8>) -> Result<(), String> {
+    let unfit = || format!("`{}` does not fit the schema", field.name);
+    match field.kind {
+        Kind::Int | Kind::Long => write_long(bytes, value.as_i64().ok_or_else(unfit)?),
+        Kind::Text | Kind::Uuid => write_string(bytes, value.as_str().ok_or_else(unfit)?),
+        Kind::Time => {
+            let time = value
+                .as_str()
+                .and_then(|time| time.parse::<jiff::Timestamp>().ok());
+            write_long(bytes, time.ok_or_else(unfit)?.as_microsecond());
+        }
+        Kind::Object | Kind::List | Kind::Any => write_string(bytes, &value.to_string()),
+        Kind::Record { fields, .. } => write_record(fields, value, bytes)?,
     }
+    Ok(())
 }
 
 fn write_long(bytes: &mut Vec<u8>, value: i64) {
@@ -72,23 +67,34 @@ fn write_string(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend_from_slice(text.as_bytes());
 }
 
-/// The row of a body that `encode` wrote, as a JSON object; times in RFC 3339. `None` if it is cut off or of another schema.
-pub(super) fn decode(mut body: &[u8]) -> Option<serde_json::Map<String, Value>> {
-    let mut row = serde_json::Map::new();
-    for column in &COLUMNS {
-        let is_null = !column.required && read_long(&mut body)? == 0;
-        let value = match column.kind {
-            _ if is_null => Value::Null,
-            Kind::Integer => read_long(&mut body)?.into(),
-            Kind::Timestamp => {
-                let time = crate::types::timestamp::Timestamp::from_micros(read_long(&mut body)?);
-                time.to_string().into()
-            }
-            Kind::Text | Kind::Uuid | Kind::Json => read_string(&mut body)?.into(),
+/// The event of a body that `encode` wrote. `None` if it is cut off or of another schema.
+pub(super) fn decode(mut body: &[u8]) -> Option<Value> {
+    let event = read_record(FIELDS, &mut body)?;
+    body.is_empty().then_some(event)
+}
+
+fn read_record(fields: &[Field], body: &mut &[u8]) -> Option<Value> {
+    let mut record = Map::new();
+    for field in fields {
+        let is_null = field.nullable && read_long(body)? == 0;
+        let value = if is_null {
+            Value::Null
+        } else {
+            read(field, body)?
         };
-        row.insert(column.name.into(), value);
+        record.insert(field.name.to_owned(), value);
     }
-    body.is_empty().then_some(row)
+    Some(Value::Object(record))
+}
+
+fn read(field: &Field, body: &mut &[u8]) -> Option<Value> {
+    Some(match field.kind {
+        Kind::Int | Kind::Long => read_long(body)?.into(),
+        Kind::Text | Kind::Uuid => read_string(body)?.into(),
+        Kind::Time => Timestamp::from_micros(read_long(body)?).to_string().into(),
+        Kind::Object | Kind::List | Kind::Any => serde_json::from_str(read_string(body)?).ok()?,
+        Kind::Record { fields, .. } => read_record(fields, body)?,
+    })
 }
 
 fn read_long(body: &mut &[u8]) -> Option<i64> {
@@ -117,20 +123,15 @@ mod tests {
 
     #[test]
     fn numbers_are_written_as_the_specification_shows() {
+        let largest = [0xff; 8];
         for (value, expected) in [
             (0, vec![0x00]),
             (-1, vec![0x01]),
             (1, vec![0x02]),
             (-64, vec![0x7f]),
             (64, vec![0x80, 0x01]),
-            (
-                i64::MAX,
-                vec![0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01],
-            ),
-            (
-                i64::MIN,
-                vec![0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01],
-            ),
+            (i64::MAX, [&[0xfe], &largest[..], &[0x01]].concat()),
+            (i64::MIN, [&[0xff], &largest[..], &[0x01]].concat()),
         ] {
             let mut bytes = Vec::new();
             write_long(&mut bytes, value);
@@ -140,9 +141,16 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_off_body_is_no_row() {
+    fn a_cut_off_body_is_no_event() {
         assert!(decode(&[]).is_none());
         assert!(decode(&[0x80; 20]).is_none());
         assert!(decode(&[0xfe, 0xff, 0xff, 0xff, 0x0f, b'x']).is_none());
+    }
+
+    #[test]
+    fn an_event_that_does_not_fit_is_told_with_the_field() {
+        let event = serde_json::json!({"schema_version": "one"});
+        let error = encode(&event, &mut Vec::new()).unwrap_err();
+        assert_eq!(error, "`schema_version` does not fit the schema");
     }
 }

@@ -1,6 +1,6 @@
 //! The event as one flat row, for sinks that write tables: scalars are columns, nested parts travel as JSON text.
 //!
-//! The table below is the one definition of the row; Kafka Connect's schema and the Avro schema are made from it.
+//! The table below is the one definition of the row, of which Kafka Connect's schema is made.
 //! A column is only ever added, at the end and optional, so that old rows stay readable.
 
 use std::borrow::Cow;

@@ -4,14 +4,13 @@
 //! json           the event as it stands in the spool
 //! connect_json   {"schema": ..., "payload": the flat row}
 //! json_schema    0x00, schema id (4 bytes, big endian), the event as it stands in the spool
-//! avro           0x00, schema id (4 bytes, big endian), the flat row in Avro
+//! avro           0x00, schema id (4 bytes, big endian), the event in Avro
 //! ```
 //! Not here: where ids of schemas come from (`registry`).
 
 mod avro;
 mod connect;
 mod flat;
-mod json_schema;
 #[cfg(test)]
 mod tests;
 
@@ -21,16 +20,18 @@ use serde_json::Value;
 use super::config::Format;
 use super::record::EventParts;
 use crate::audit::batch::SpooledEvent;
+use crate::audit::schema;
 
 /// How Confluent's serializers mark a value that names its schema.
 const MAGIC: u8 = 0;
 
 /// A schema as a registry takes it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Schema {
     /// The registry's word for its language.
     pub(super) kind: &'static str,
-    pub(super) text: &'static str,
+    /// The same at every start, so that a registry gives it one id.
+    pub(super) text: String,
 }
 
 /// The schema that values of this format name; `None` for formats that carry or need none.
@@ -39,11 +40,11 @@ pub(super) fn schema(format: Format) -> Option<Schema> {
         Format::Json | Format::ConnectJson => None,
         Format::JsonSchema => Some(Schema {
             kind: "JSON",
-            text: &json_schema::SCHEMA,
+            text: schema::json_schema().to_string(),
         }),
         Format::Avro => Some(Schema {
             kind: "AVRO",
-            text: &avro::SCHEMA,
+            text: schema::avro().to_string(),
         }),
     }
 }
@@ -55,16 +56,18 @@ pub(super) fn media_type(format: Format) -> &'static str {
     }
 }
 
-/// The value; `schema_id` is that of `schema`.
+/// The value; `schema_id` is that of `schema`. Errors, with the reason, for what is no event of the schema.
 pub(super) fn encode(
     format: Format,
     schema_id: u32,
     event: &SpooledEvent,
     parts: &EventParts<'_>,
-) -> serde_json::Result<Bytes> {
+) -> Result<Bytes, String> {
     Ok(match format {
         Format::Json => event.json.clone(),
-        Format::ConnectJson => connect::encode(parts)?.into(),
+        Format::ConnectJson => connect::encode(parts)
+            .map_err(|error| error.to_string())?
+            .into(),
         Format::JsonSchema => {
             let mut bytes = framed(schema_id, event.json.len());
             bytes.extend_from_slice(&event.json);
@@ -72,7 +75,8 @@ pub(super) fn encode(
         }
         Format::Avro => {
             let mut bytes = framed(schema_id, event.json.len());
-            avro::encode(parts, &mut bytes);
+            let event = serde_json::from_slice(&event.json).map_err(|error| error.to_string())?;
+            avro::encode(&event, &mut bytes)?;
             bytes.into()
         }
     })
@@ -91,7 +95,7 @@ pub(super) fn decode(value: &[u8]) -> Option<Value> {
         let (_schema_id, body) = rest.split_at_checked(4)?;
         return match serde_json::from_slice(body) {
             Ok(event) => Some(event),
-            Err(_) => avro::decode(body).map(Value::Object),
+            Err(_) => avro::decode(body),
         };
     }
     match serde_json::from_slice(value).ok()? {

@@ -34,8 +34,12 @@ fn every_format_decodes_to_what_it_was_made_of() {
     let event: Value = serde_json::from_str(EVENT).unwrap();
     assert_eq!(decode(&encoded(Format::Json)).unwrap(), event);
     assert_eq!(decode(&encoded(Format::JsonSchema)).unwrap(), event);
-    for format in [Format::ConnectJson, Format::Avro] {
-        let row = decode(&encoded(format)).unwrap();
+    let mut known = event.clone();
+    known.as_object_mut().unwrap().remove("added_later");
+    known["time"] = "2026-11-22T17:31:16.123260Z".into();
+    assert_eq!(decode(&encoded(Format::Avro)).unwrap(), known);
+    {
+        let row = decode(&encoded(Format::ConnectJson)).unwrap();
         assert_eq!(row["id"], event["id"]);
         assert_eq!(row["sequence"], 7);
         assert_eq!(row["model"], "ranking");
@@ -46,8 +50,6 @@ fn every_format_decodes_to_what_it_was_made_of() {
         let features: Value = serde_json::from_str(row["features"].as_str().unwrap()).unwrap();
         assert_eq!(features, event["features"]);
     }
-    let row = decode(&encoded(Format::Avro)).unwrap();
-    assert_eq!(row["time"], "2026-11-22T17:31:16.123260Z");
 }
 
 #[test]
