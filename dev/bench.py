@@ -97,6 +97,14 @@ def check_scores(servers, bodies):
             sys.exit(f"error: the servers do not agree on {body}: {scores}")
 
 
+def drive_body(process, path, body, n_connections, seconds):
+    with tempfile.NamedTemporaryFile("w", prefix="terrarium-bodies-") as file:
+        file.write(json.dumps(body) + "\n")
+        file.flush()
+        os.environ["BODIES"] = file.name
+        return drive(process, path, n_connections, seconds)
+
+
 def drive(process, path, n_connections, seconds):
     command = ["wrk", "-t1", f"-c{n_connections}", f"-d{seconds}s", "--timeout", "10s", "-s", "dev/bench.lua"]
     outcome = subprocess.run([*command, f"http://{process.address}{path}"], capture_output=True, text=True)

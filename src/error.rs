@@ -1,5 +1,7 @@
 //! What kinds of failure there are, with their HTTP and gRPC columns: the only place that knows status codes.
 
+use std::time::Duration;
+
 /// The closed set of failure classes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorClass {
@@ -93,6 +95,11 @@ pub trait Failure: std::error::Error {
 
     /// How to fix it.
     fn hint(&self) -> Option<String> {
+        None
+    }
+
+    /// When it makes sense to try again, where that is known.
+    fn retry_after(&self) -> Option<Duration> {
         None
     }
 }

@@ -52,6 +52,8 @@ def test_statistics_count(client):
     before = count()
     client.infer("rank3", image(5))
     assert count() == before + 5
+    sizes = {size.batch_size: size for size in client.get_inference_statistics("rank3").model_stats[0].batch_stats}
+    assert sizes[5].compute_infer.count >= 1 and sizes[5].compute_infer.ns > 0
     assert len(client.get_inference_statistics().model_stats) == 5
 
 

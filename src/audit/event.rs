@@ -27,6 +27,7 @@
 //! | `error` | `{class, code, message}` of the failure; the message may hold values of the request |
 //! | `difference` | of a shadow run `{name: {max_abs, n_rows}}` for each answered output: the largest distance of two numbers, and how many rows differ at all; null for an output that cannot be compared |
 //! | `timings_us` | `{features, assemble, queue, engine, total}` in microseconds; of a failure only `total` is known; of a call that several versions answered the longest of each |
+//! | `cached` | whether the outputs are those of an earlier run with the same inputs; null for a failure |
 //!
 //! 64-bit integers are exact; NaN and the infinities are `"NaN"`, `"Infinity"`, `"-Infinity"`; values are written as in
 //! the answer. An event with `shadow_of` is no prediction: nobody was answered. It has the request's parts at null; they
@@ -116,6 +117,7 @@ pub(super) struct Event<'a> {
     error: Option<ErrorFields<'a>>,
     difference: Option<Differences<'a>>,
     timings_us: TimingsUs,
+    cached: Option<bool>,
 }
 
 /// What is the same for every outcome of a request.
@@ -201,6 +203,7 @@ impl<'a> Event<'a> {
         Self {
             features: Some(Features(&prediction.features, subject.redaction)),
             outputs: Some(Outputs(&prediction.outputs, subject.redaction)),
+            cached: Some(prediction.cached),
             model: Model::new(&subject.request.model, Some(&prediction.served_by)),
             variants: Variants::of(&prediction.variants),
             ..Self::new(subject, Status::Ok, TimingsUs::of(&prediction.timings))
@@ -262,6 +265,7 @@ impl<'a> Event<'a> {
             error: None,
             difference: None,
             timings_us,
+            cached: None,
         }
     }
 }

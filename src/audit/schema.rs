@@ -14,6 +14,8 @@ pub struct Field {
     pub name: &'static str,
     pub kind: Kind,
     pub nullable: bool,
+    /// Events of before it was added do not have it.
+    pub was_added: bool,
     pub description: &'static str,
 }
 
@@ -22,6 +24,7 @@ pub enum Kind {
     /// Fits into 32 bits.
     Int,
     Long,
+    Bool,
     Text,
     Uuid,
     /// RFC 3339 in UTC, to the microsecond.
@@ -42,6 +45,7 @@ const fn field(name: &'static str, kind: Kind, description: &'static str) -> Fie
         name,
         kind,
         nullable: false,
+        was_added: false,
         description,
     }
 }
@@ -50,6 +54,14 @@ const fn nullable(name: &'static str, kind: Kind, description: &'static str) -> 
     Field {
         nullable: true,
         ..field(name, kind, description)
+    }
+}
+
+/// A field that the first version 1 did not have. It must be nullable, so that readers have something for older events.
+const fn added(name: &'static str, kind: Kind, description: &'static str) -> Field {
+    Field {
+        was_added: true,
+        ..nullable(name, kind, description)
     }
 }
 
@@ -123,6 +135,11 @@ pub const FIELDS: &[Field] = &[
         },
         "Microseconds; of a failure only the total",
     ),
+    added(
+        "cached",
+        Kind::Bool,
+        "Whether the outputs are those of an earlier run with the same inputs",
+    ),
 ];
 
 const MODEL: &[Field] = &[
@@ -165,13 +182,16 @@ fn json_object(fields: &[Field]) -> Value {
         .iter()
         .map(|field| (field.name.to_owned(), json_property(field)))
         .collect();
-    let required: Vec<&str> = fields.iter().map(|field| field.name).collect();
+    let is_required = |field: &&Field| !field.was_added;
+    let required = fields.iter().filter(is_required).map(|field| field.name);
+    let required: Vec<&str> = required.collect();
     json!({ "type": "object", "properties": properties, "required": required })
 }
 
 fn json_property(field: &Field) -> Value {
     let mut property = match field.kind {
         Kind::Int | Kind::Long => json!({ "type": "integer" }),
+        Kind::Bool => json!({ "type": "boolean" }),
         Kind::Text => json!({ "type": "string" }),
         Kind::Uuid => json!({ "type": "string", "format": "uuid" }),
         Kind::Time => json!({ "type": "string", "format": "date-time" }),
@@ -206,6 +226,7 @@ fn avro_field(field: &Field) -> Value {
     let kind = match field.kind {
         Kind::Int => json!("int"),
         Kind::Long => json!("long"),
+        Kind::Bool => json!("boolean"),
         Kind::Text | Kind::Object | Kind::List | Kind::Any => json!("string"),
         Kind::Uuid => json!({ "type": "string", "logicalType": "uuid" }),
         Kind::Time => json!({ "type": "long", "logicalType": "timestamp-micros" }),
@@ -239,6 +260,9 @@ fn check(value: &Value, fields: &[Field], path: &str, found: &mut Vec<String>) {
     for field in fields {
         let path = format!("{path}.{}", field.name);
         let Some(value) = object.get(field.name) else {
+            if field.was_added {
+                continue;
+            }
             found.push(format!("{path}: missing"));
             continue;
         };
@@ -247,6 +271,7 @@ fn check(value: &Value, fields: &[Field], path: &str, found: &mut Vec<String>) {
         }
         let fits = match field.kind {
             Kind::Int | Kind::Long => value.is_u64(),
+            Kind::Bool => value.is_boolean(),
             Kind::Text => value.is_string(),
             Kind::Uuid => value
                 .as_str()

@@ -106,6 +106,7 @@ fn prediction(id: Uuid) -> Prediction {
             engine: Duration::from_micros(5),
             total: Duration::from_micros(160),
         },
+        cached: false,
     }
 }
 
@@ -187,6 +188,9 @@ fn an_answer_is_one_event_with_everything_about_it() {
     for (field, fixed) in [("writer", "w"), ("id", "i"), ("time", "t")] {
         event[field] = fixed.into();
     }
+    let fields: Vec<&str> = schema::FIELDS.iter().map(|field| field.name).collect();
+    let written: Vec<&String> = event.as_object().unwrap().keys().collect();
+    assert_eq!(written, fields, "the definition has every field, in order");
     // Compared as text: the order of the fields is part of what a reader sees.
     assert_eq!(event.to_string(), GOLDEN.replace('\n', ""));
 }
@@ -200,7 +204,7 @@ const GOLDEN: &str = r#"{"schema_version":1,"writer":"w","sequence":1,"id":"i","
 "stats:trips":{"values":[9223372036854775807,null],"statuses":["present","present"],
 "event_timestamps":["1970-01-01T00:00:01.500Z","1970-01-01T00:00:01.500Z"]}},
 "outputs":{"score":[0.5,"Infinity"]},"status":"ok","error":null,"difference":null,
-"timings_us":{"features":131,"assemble":3,"queue":0,"engine":5,"total":160}}"#;
+"timings_us":{"features":131,"assemble":3,"queue":0,"engine":5,"total":160},"cached":false}"#;
 
 #[derive(Debug, thiserror::Error)]
 #[error("feature `stats:rate` of row {row} is missing")]

@@ -30,6 +30,7 @@ use crate::types::value::Value;
 
 pub(super) async fn serving_info(
     _: Arc<Api>,
+    _: Deadline,
     _: GetFeastServingInfoRequest,
 ) -> Result<GetFeastServingInfoResponse, Status> {
     Ok(GetFeastServingInfoResponse {
@@ -39,9 +40,9 @@ pub(super) async fn serving_info(
 
 pub(super) async fn get_online_features(
     api: Arc<Api>,
+    deadline: Deadline,
     request: GetOnlineFeaturesRequest,
 ) -> Result<GetOnlineFeaturesResponse, Status> {
-    let deadline = Deadline::after(api.request_timeout);
     let store = features(&api)?;
     let naming = if request.full_feature_names {
         Naming::Full
@@ -77,8 +78,12 @@ pub(super) async fn get_online_features(
     )
 }
 
-/// Feast's `Push`: `to` has no default here.
-pub(super) async fn push(api: Arc<Api>, request: PushRequest) -> Result<PushResponse, Status> {
+/// Feast's `Push`: `to` has no default here. What was begun is written to its end, whoever waits.
+pub(super) async fn push(
+    api: Arc<Api>,
+    _: Deadline,
+    request: PushRequest,
+) -> Result<PushResponse, Status> {
     let store = features(&api)?.clone();
     let frame = frame(request.features, request.typed_features)?;
     let to = match request.to.as_str() {
@@ -99,6 +104,7 @@ pub(super) async fn push(api: Arc<Api>, request: PushRequest) -> Result<PushResp
 
 pub(super) async fn write_to_online_store(
     api: Arc<Api>,
+    _: Deadline,
     request: WriteToOnlineStoreRequest,
 ) -> Result<WriteToOnlineStoreResponse, Status> {
     let store = features(&api)?.clone();

@@ -7,6 +7,7 @@ mod feast;
 pub mod messages;
 pub mod oip;
 mod status;
+mod timeout;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -31,6 +32,7 @@ use crate::features::FeatureStore;
 use crate::models::{Handle, Ready};
 use crate::predict::Predictor;
 use crate::shutdown::Shutdown;
+use crate::types::deadline::Deadline;
 
 /// What the methods share.
 pub struct Api {
@@ -100,7 +102,11 @@ fn routes(api: Arc<Api>) -> Router {
 }
 
 /// Every service is served as long as the process is and there are features or models to serve.
-async fn health(api: Arc<Api>, _: HealthCheckRequest) -> Result<HealthCheckResponse, Status> {
+async fn health(
+    api: Arc<Api>,
+    _: Deadline,
+    _: HealthCheckRequest,
+) -> Result<HealthCheckResponse, Status> {
     let has_models = api.predictor.models().readiness().n_loaded > 0;
     let is_serving = (api.features.is_some() || has_models) && !api.shutdown.is_stopping();
     Ok(HealthCheckResponse {
@@ -112,7 +118,7 @@ async fn health(api: Arc<Api>, _: HealthCheckRequest) -> Result<HealthCheckRespo
 async fn unary<Q, A, F>(
     api: Arc<Api>,
     request: Request,
-    method: impl Fn(Arc<Api>, Q) -> F + Send + Sync + 'static,
+    method: impl Fn(Arc<Api>, Deadline, Q) -> F + Send + Sync + 'static,
 ) -> Response
 where
     Q: Message + Default + Send + 'static,
@@ -122,20 +128,25 @@ where
     let mut grpc = tonic::server::Grpc::new(ProstCodec::<A, Q>::default())
         .max_decoding_message_size(api.max_message)
         .accept_compressed(CompressionEncoding::Gzip);
-    grpc.unary(Method { api, method }, request)
-        .await
-        .into_response()
+    let deadline = timeout::deadline(request.headers(), api.request_timeout);
+    let method = Method {
+        api,
+        deadline,
+        method,
+    };
+    grpc.unary(method, request).await.into_response()
 }
 
 /// A function as the service that tonic calls.
 struct Method<M> {
     api: Arc<Api>,
+    deadline: Deadline,
     method: M,
 }
 
 impl<M, Q, A, F> tower::Service<tonic::Request<Q>> for Method<M>
 where
-    M: Fn(Arc<Api>, Q) -> F,
+    M: Fn(Arc<Api>, Deadline, Q) -> F,
     F: Future<Output = Result<A, Status>> + Send + 'static,
 {
     type Response = tonic::Response<A>;
@@ -147,7 +158,7 @@ where
     }
 
     fn call(&mut self, request: tonic::Request<Q>) -> Self::Future {
-        let answer = (self.method)(Arc::clone(&self.api), request.into_inner());
+        let answer = (self.method)(Arc::clone(&self.api), self.deadline, request.into_inner());
         Box::pin(async move { answer.await.map(tonic::Response::new) })
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Two forms, one at a time: column lists under `entities` and `inputs`, or flat objects in `rows`.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,7 +12,8 @@ use serde_json::value::RawValue;
 
 use super::error::{Error, FORMS};
 use crate::types::cell::Cell;
-use crate::types::request::{Cells, ColumnPlace, RequestColumn, RequestColumns};
+use crate::types::names::repeated;
+use crate::types::request::{Cells, ColumnPlace, ColumnsError, RequestColumn, RequestColumns};
 
 /// A predict body, checked as far as that goes without the model.
 #[derive(Debug)]
@@ -78,39 +80,36 @@ fn push_columns(columns: &mut Vec<RequestColumn>, place: ColumnPlace, entries: O
 /// Row objects into columns; the first row says which columns there are.
 fn transpose(rows: Vec<Entries>, max_rows: usize) -> Result<RequestColumns, Error> {
     let n_rows = rows.len();
-    let mut columns: Vec<(String, Vec<Cell>)> = Vec::new();
-    for (row, Entries(entries)) in rows.into_iter().enumerate() {
+    let mut rows = rows.into_iter();
+    let Entries(first) = rows.next().ok_or(ColumnsError::NoRows)?;
+    let unequal = |row, problem, name| Error::RowColumns { row, problem, name };
+    if let Some(name) = repeated(first.iter().map(|(name, _)| name)) {
+        return Err(unequal(0, "twice the column", name.clone()));
+    }
+    let mut columns: Vec<(String, Vec<Cell>)> = Vec::with_capacity(first.len());
+    for (name, cell) in first {
+        columns.push((name, vec![cell]));
+    }
+    // Made once a row does not repeat the order of the first one.
+    let mut places: Option<HashMap<String, usize>> = None;
+    for (row, Entries(entries)) in rows.enumerate() {
+        let row = row + 1;
         for (place, (name, cell)) in entries.into_iter().enumerate() {
-            // Rows nearly always repeat the order of the first one.
             let known = match columns.get(place) {
                 Some((expected, _)) if *expected == name => Some(place),
-                _ => columns.iter().position(|(other, _)| *other == name),
+                _ => {
+                    let places = places.get_or_insert_with(|| places_of(&columns));
+                    places.get(&name).copied()
+                }
             };
             match known {
                 Some(index) if columns[index].1.len() == row => columns[index].1.push(cell),
-                Some(_) => {
-                    return Err(Error::RowColumns {
-                        row,
-                        problem: "twice the column",
-                        name,
-                    });
-                }
-                None if row == 0 => columns.push((name, vec![cell])),
-                None => {
-                    return Err(Error::RowColumns {
-                        row,
-                        problem: "a column that row 0 has not,",
-                        name,
-                    });
-                }
+                Some(_) => return Err(unequal(row, "twice the column", name)),
+                None => return Err(unequal(row, "a column that row 0 has not,", name)),
             }
         }
         if let Some((name, _)) = columns.iter().find(|(_, cells)| cells.len() == row) {
-            return Err(Error::RowColumns {
-                row,
-                problem: "no column",
-                name: name.clone(),
-            });
+            return Err(unequal(row, "no column", name.clone()));
         }
     }
     let columns = columns.into_iter().map(|(name, cells)| RequestColumn {
@@ -123,6 +122,11 @@ fn transpose(rows: Vec<Entries>, max_rows: usize) -> Result<RequestColumns, Erro
         n_rows,
         max_rows,
     )?)
+}
+
+fn places_of(columns: &[(String, Vec<Cell>)]) -> HashMap<String, usize> {
+    let columns = columns.iter().enumerate();
+    columns.map(|(at, (name, _))| (name.clone(), at)).collect()
 }
 
 #[cold]
@@ -247,6 +251,19 @@ mod tests {
                 .collect()
         };
         assert_eq!(cells(columns), cells(rows));
+    }
+
+    #[test]
+    fn many_columns_cost_no_more_than_their_bytes() {
+        let columns = |open: &str, close: &str| {
+            let columns: Vec<String> = (0..50_000).map(|n| format!("\"{n}\":1")).collect();
+            format!("{open}{}{close}", columns.join(","))
+        };
+        assert!(decode(&columns("{\"inputs\":{", "}}")).is_ok());
+        let rows = columns("{\"rows\":[{", "}]}");
+        let backwards: Vec<String> = (0..50_000).rev().map(|n| format!("\"{n}\":1")).collect();
+        let backwards = format!("}},{{{}}}]}}", backwards.join(","));
+        assert!(decode(&rows.replace("}]}", &backwards)).is_ok());
     }
 
     #[test]

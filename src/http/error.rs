@@ -1,5 +1,7 @@
 //! What can go wrong at the HTTP edge, before or beside a prediction.
 
+use std::time::Duration;
+
 use crate::error::{ErrorClass, Failure};
 use crate::types::request::ColumnsError;
 use crate::types::urgency::PriorityError;
@@ -67,6 +69,13 @@ fn at(path: &str) -> String {
 }
 
 impl Failure for Error {
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Predict(error) => error.retry_after(),
+            _ => None,
+        }
+    }
+
     fn class(&self) -> ErrorClass {
         match self {
             Self::Predict(error) => error.class(),

@@ -9,6 +9,8 @@ mod encode;
 mod error;
 mod extract;
 mod feast;
+#[doc(hidden)]
+pub mod fuzz;
 mod health;
 mod layers;
 pub mod mlflow;
@@ -20,6 +22,7 @@ mod poll_again;
 mod predict;
 mod predictions;
 mod problem;
+mod retry_after;
 mod server;
 mod webhook;
 

@@ -225,7 +225,7 @@ fn input_schema(column: &ColumnDescription) -> Value {
 
 fn element_schema(dtype: DType) -> Value {
     match dtype {
-        DType::Float32 | DType::Float64 | DType::Float16 => json!({ "type": ["number", "null"] }),
+        dtype if dtype.is_float() => json!({ "type": ["number", "null"] }),
         other => json!({ "type": other.json_type() }),
     }
 }

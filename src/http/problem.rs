@@ -6,6 +6,7 @@ use axum::http::{Response, StatusCode};
 use serde::Serialize;
 
 use super::extract::REQUEST_ID;
+use super::retry_after;
 use crate::error::{ErrorClass, Failure, with_causes};
 
 #[derive(Serialize)]
@@ -58,7 +59,7 @@ pub(super) fn render(failure: &dyn Failure, request_id: &str) -> Response<Body> 
     if class == ErrorClass::Overloaded {
         response
             .headers_mut()
-            .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            .insert(RETRY_AFTER, retry_after::value(failure.retry_after()));
     }
     response
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use super::batcher::{Cores, Limits};
+use super::providers::Provider;
 
 /// How models are run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -29,6 +30,23 @@ pub struct Config {
     /// Threads within one run, for models that do not state it themselves. More than one helps only large models
     /// under little load.
     pub intra_op_threads: NonZeroUsize,
+    /// What becomes of the memory that runs needed.
+    pub arena: Arena,
+    /// What runs models, the first that the library and the machine have. The CPU is always the last.
+    pub providers: Vec<Provider>,
+}
+
+/// What becomes of the memory that runs of a model needed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Arena {
+    /// It stays with the model for its next runs: fastest, and as large as the largest run made it.
+    #[default]
+    Keep,
+    /// What a run leaves unused goes back after it.
+    Shrink,
+    /// There is no such memory: each run asks the system's allocator.
+    Off,
 }
 
 impl Default for Config {
@@ -39,6 +57,8 @@ impl Default for Config {
             max_waiting: const { NonZeroUsize::new(256).unwrap() },
             max_waiting_rows: const { NonZeroUsize::new(65_536).unwrap() },
             intra_op_threads: NonZeroUsize::MIN,
+            arena: Arena::default(),
+            providers: vec![Provider::Cpu],
         }
     }
 }

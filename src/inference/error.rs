@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::error::{ErrorClass, Failure};
 
@@ -46,9 +47,16 @@ pub enum Error {
         actual: usize,
     },
     #[error("all engines of the model are busy and {max_waiting} calls wait already")]
-    Overloaded { max_waiting: NonZeroUsize },
+    Overloaded {
+        max_waiting: NonZeroUsize,
+        /// What waits should have run by then.
+        retry_after: Duration,
+    },
     #[error("all engines of the model are busy and calls of {max_rows} rows wait already")]
-    OverloadedRows { max_rows: NonZeroUsize },
+    OverloadedRows {
+        max_rows: NonZeroUsize,
+        retry_after: Duration,
+    },
     #[error("the deadline passed before the model answered")]
     DeadlineExceeded,
     #[error("the server is stopping")]
@@ -131,5 +139,14 @@ impl Failure for Error {
             Self::Stopping => "try again on another server",
         };
         Some(hint.to_owned())
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Overloaded { retry_after, .. } | Self::OverloadedRows { retry_after, .. } => {
+                Some(*retry_after)
+            }
+            _ => None,
+        }
     }
 }

@@ -11,6 +11,9 @@ use std::time::Duration;
 /// Longest estimated run that stays on the caller's thread.
 pub(super) const SHORT: Duration = Duration::from_micros(500);
 
+/// Least price of a run, whatever its rows, at which merged runs make up for what merging costs: some 0.6 µs a call.
+const PRICE: Duration = Duration::from_nanos(1500);
+
 /// The fastest run of a warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WarmRun {
@@ -27,6 +30,18 @@ pub(super) struct Estimate {
 }
 
 impl Estimate {
+    /// Whether short calls that are ready at the same time had better run as one: a run costs something before its first row.
+    pub(super) fn favours_merging(&self) -> bool {
+        let (Some(small), Some(large)) = (self.warm_run, self.large_run) else {
+            return false;
+        };
+        let further_rows = large.n_rows.saturating_sub(small.n_rows) as f64;
+        let longer = large.took.as_secs_f64() - small.took.as_secs_f64();
+        let price = small.took.as_secs_f64() - small.n_rows as f64 * longer / further_rows;
+        // Without further rows this is not a number, and merging is not favoured.
+        price >= PRICE.as_secs_f64()
+    }
+
     pub(super) fn is_short(&self, n_rows: Option<usize>) -> bool {
         let n_rows = n_rows.unwrap_or(1);
         let runs = [self.warm_run, self.large_run].into_iter().flatten();

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use half::f16;
+use half::{bf16, f16};
 
 use super::Error;
 use super::batcher::{Mode, join_rows, part, split_rows};
@@ -172,6 +172,9 @@ fn rows_like(example: &[Tensor], n_rows: usize) -> Option<Vec<Tensor>> {
         match input {
             Tensor::Float16(array) => {
                 array.mapv_inplace(|x| f16::from_f64(noise.near(x.to_f64())));
+            }
+            Tensor::BFloat16(array) => {
+                array.mapv_inplace(|x| bf16::from_f64(noise.near(x.to_f64())));
             }
             Tensor::Float32(array) => array.mapv_inplace(|x| noise.near(f64::from(x)) as f32),
             Tensor::Float64(array) => array.mapv_inplace(|x| noise.near(x)),

@@ -17,6 +17,8 @@ mod merging;
 mod onnx;
 mod options;
 mod pool;
+mod providers;
+pub mod response_cache;
 mod served_model;
 #[cfg(test)]
 pub(crate) mod test_models;
@@ -25,12 +27,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use config::Config;
+pub use config::{Arena, Config};
 pub(crate) use confine::confine;
 pub use error::Error;
 pub use estimate::WarmRun;
 pub(crate) use external_data::files as external_data_files;
 pub use options::{ExecutionMode, GraphOptimization, SessionOptions};
+pub use providers::Provider;
 pub use served_model::{Inference, Queueing, ServedModel};
 
 use crate::types::tensor::{Output, Tensor};
@@ -47,6 +50,7 @@ pub trait Engine: Send {
 #[derive(Clone)]
 pub struct Runtime {
     library: onnx::Library,
+    machine: onnx::Machine,
     config: Config,
     cores: batcher::Cores,
 }
@@ -59,8 +63,10 @@ impl Runtime {
     /// A process has one library: a second call gets the one already loaded.
     pub fn load(config: &Config, ort_dylib_path: Option<PathBuf>) -> Result<Self, Error> {
         let place = library::find(config.library.as_deref(), ort_dylib_path.as_deref());
+        let library = onnx::Library::load(&place)?;
         Ok(Self {
-            library: onnx::Library::load(&place)?,
+            machine: library.machine(config),
+            library,
             config: config.clone(),
             cores: config.cores(),
         })
@@ -83,10 +89,10 @@ impl Runtime {
     pub fn load_model(&self, path: &Path, options: &SessionOptions) -> Result<ServedModel, Error> {
         external_data::files(path)?;
         let options = options.limited_to(config::available_cores(), self.config.intra_op_threads);
-        let (graph, first) = self.library.open(path, &options)?;
+        let (graph, first) = self.library.open(path, &options, &self.machine)?;
         let mut engines: Vec<Box<dyn Engine>> = vec![Box::new(first)];
         while engines.len() < self.config.engines_per_model().get() {
-            let (_, engine) = self.library.open(path, &options)?;
+            let (_, engine) = self.library.open(path, &options, &self.machine)?;
             engines.push(Box::new(engine));
         }
         let cores = Arc::clone(&self.cores);

@@ -11,6 +11,7 @@ use super::batcher::{self, Batcher, Cores, How, Limits};
 use super::estimate::{Estimate, SHORT, WarmRun};
 use super::merging::{self, Merging};
 use super::pool::{Lease, Pool};
+use super::response_cache::{self, ResponseCache};
 use super::{Engine, Error};
 use crate::telemetry::metrics::QueueMetrics;
 use crate::types::deadline::Deadline;
@@ -34,6 +35,8 @@ pub struct ServedModel {
     batcher: Arc<Batcher>,
     merging: Merging,
     how: How,
+    /// Absent where nothing is kept.
+    cache: Option<Arc<ResponseCache>>,
 }
 
 /// What a run gave.
@@ -45,12 +48,26 @@ pub struct Inference {
     pub queue: Duration,
     /// Of the whole run, if it was merged.
     pub engine: Duration,
+    /// An earlier call with the same inputs was run, and this one not.
+    pub cached: bool,
+}
+
+impl Inference {
+    fn cached(outputs: Vec<Output>) -> Self {
+        Self {
+            outputs,
+            queue: Duration::ZERO,
+            engine: Duration::ZERO,
+            cached: true,
+        }
+    }
 }
 
 /// How the calls of a model wait, and what counts them.
 #[derive(Debug, Clone, Default)]
 pub struct Queueing {
     pub batching: batcher::Config,
+    pub cache: response_cache::Config,
     pub metrics: QueueMetrics,
 }
 
@@ -77,12 +94,15 @@ impl ServedModel {
                 estimate: Estimate::default(),
                 metrics: QueueMetrics::default(),
             },
+            cache: None,
         };
         model.queued(Queueing::default())
     }
 
     /// The same, with calls waiting and being merged in this way.
     pub fn queued(mut self, queueing: Queueing) -> Self {
+        let cache = ResponseCache::new(queueing.cache, queueing.metrics.cache.clone());
+        self.cache = cache.map(Arc::new);
         self.how.config = queueing.batching;
         self.how.metrics = queueing.metrics;
         self.how.merges = self.not_merged().is_none();
@@ -135,16 +155,25 @@ impl ServedModel {
         urgency: impl Into<Urgency>,
     ) -> Result<Inference, Error> {
         let called = Instant::now();
+        let key = match self.cache.as_deref().map(|cache| cache.find(&inputs)) {
+            Some(Ok(outputs)) => return Ok(Inference::cached(outputs)),
+            Some(Err(key)) => key,
+            None => None,
+        };
         let n_rows = self.n_rows(&inputs);
         let _in_flight = self.how.metrics.in_flight();
         let run = self
             .batcher
             .infer(inputs, n_rows, urgency.into(), &self.how);
         let run = run.await?;
+        if let (Some(cache), Some(key)) = (&self.cache, key) {
+            cache.keep(key, &run.outputs);
+        }
         Ok(Inference {
             outputs: run.outputs,
             queue: run.started.duration_since(called),
             engine: run.took,
+            cached: false,
         })
     }
 
@@ -244,6 +273,7 @@ mod tests {
 
     use super::*;
     use crate::inference::test_models;
+    use crate::types::byte_size::ByteSize;
     use crate::types::dtype::DType;
     use crate::types::signature::{OutputSpec, TensorSpec};
 
@@ -356,6 +386,23 @@ mod tests {
         assert_eq!(model.warm_run().unwrap().n_rows, 3);
         assert_eq!(model.n_engines(), 3);
         assert!(model.how.estimate.is_short(Some(1)));
+    }
+
+    #[tokio::test]
+    async fn the_same_inputs_are_run_once_where_answers_are_kept() {
+        let (engine, threads) = echo();
+        let model = model(engine, per_row()).queued(Queueing {
+            cache: response_cache::Config {
+                max_bytes: Some(ByteSize::from_mebibytes(1)),
+            },
+            ..Queueing::default()
+        });
+        let first = model.infer(rows(2), soon()).await.unwrap();
+        let second = model.infer(rows(2), soon()).await.unwrap();
+        assert_eq!(first.outputs, second.outputs);
+        assert_eq!((first.cached, second.cached), (false, true));
+        assert!(!model.infer(rows(3), soon()).await.unwrap().cached);
+        assert_eq!(threads.try_iter().count(), 2);
     }
 
     #[tokio::test]

@@ -33,6 +33,7 @@ pub(crate) fn fixture(path: &str) -> PathBuf {
 /// Element types by their number in `TensorProto.DataType`.
 pub(crate) const FLOAT: u64 = 1;
 pub(crate) const FLOAT16: u64 = 10;
+pub(crate) const COMPLEX64: u64 = 14;
 pub(crate) const BFLOAT16: u64 = 16;
 
 /// One message of the protobuf wire format, field by field.

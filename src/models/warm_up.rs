@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use half::f16;
+use half::{bf16, f16};
 use ndarray::{ArrayD, IxDyn};
 
 use super::artifact::InputExample;
@@ -183,6 +183,9 @@ fn tensor(dtype: DType, shape: &[usize], cells: &[&Cell]) -> Option<Tensor> {
         }
         DType::Float16 => {
             array(shape, cells, |cell| Some(f16::from_f64(float(cell)?))).map(Tensor::Float16)
+        }
+        DType::BFloat16 => {
+            array(shape, cells, |cell| Some(bf16::from_f64(float(cell)?))).map(Tensor::BFloat16)
         }
         DType::Float64 => array(shape, cells, float).map(Tensor::Float64),
         DType::String => array(shape, cells, text).map(Tensor::String),

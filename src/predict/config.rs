@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::inference::batcher;
+use crate::inference::{batcher, response_cache};
 use crate::models::traffic;
 use crate::types::cell::Cell;
 use crate::types::names::ModelVersion;
@@ -40,6 +40,8 @@ pub struct Config {
     pub traffic: traffic::Config,
     /// How calls that wait for an engine become one run.
     pub batching: batcher::Config,
+    /// Whether answers are kept for calls with the same inputs.
+    pub cache: response_cache::Config,
 }
 
 /// What to do with a feature that is not in the store, or null in it.

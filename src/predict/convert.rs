@@ -5,7 +5,7 @@
 //! Null is NaN in floating point and nothing anywhere else.
 //! Not here: which value goes where (`plan`), what to do about a missing feature (`assemble`).
 
-use half::f16;
+use half::{bf16, f16};
 
 use crate::types::cell::Cell;
 use crate::types::dtype::DType;
@@ -137,6 +137,13 @@ fn check_declared(scalar: Scalar<'_>, declared: DType) -> Result<(), Mismatch> {
 }
 
 impl Element for f16 {
+    fn from_scalar(scalar: Scalar<'_>, declared: DType) -> Result<Self, Mismatch> {
+        check_declared(scalar, declared)?;
+        Ok(Self::from_f64(scalar.float(declared)?))
+    }
+}
+
+impl Element for bf16 {
     fn from_scalar(scalar: Scalar<'_>, declared: DType) -> Result<Self, Mismatch> {
         check_declared(scalar, declared)?;
         Ok(Self::from_f64(scalar.float(declared)?))

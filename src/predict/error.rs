@@ -179,6 +179,13 @@ impl Error {
 }
 
 impl Failure for Error {
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Inference(error) => error.retry_after(),
+            _ => None,
+        }
+    }
+
     fn class(&self) -> ErrorClass {
         match self {
             Self::Audit(error) => error.class(),

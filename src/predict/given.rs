@@ -190,6 +190,12 @@ impl IntoCell for half::f16 {
     }
 }
 
+impl IntoCell for half::bf16 {
+    fn cell(&self) -> Cell {
+        Cell::Float(self.to_f64())
+    }
+}
+
 macro_rules! into_cell {
     ($variant:ident($wide:ty): $($type:ty),*) => {
         $(impl IntoCell for $type {

@@ -15,6 +15,7 @@ mod error;
 mod given;
 mod interface;
 mod plan;
+mod rehearse;
 mod rollout;
 mod scoring;
 
@@ -30,6 +31,8 @@ pub use config::{Config, OnMissing, OnStale};
 pub use error::Error;
 pub use interface::{Interface, TensorDescription};
 pub use plan::{ColumnDescription, Description, EntityDescription, ServingPlan};
+#[doc(hidden)]
+pub use rehearse::Rehearsed;
 pub use rollout::traffic_rules;
 pub use scoring::Error as ScoringError;
 
@@ -176,6 +179,7 @@ impl Predictor {
             outputs,
             features: ready.features,
             timings,
+            cached: inference.cached,
         })
     }
 
@@ -270,7 +274,7 @@ fn count(metrics: &ModelMetrics, outcome: &Result<Prediction, Error>) {
     match outcome {
         Ok(prediction) => {
             metrics.count(CODE_OK);
-            metrics.observe(&prediction.timings, prediction.n_rows);
+            metrics.observe(&prediction.timings, prediction.n_rows, prediction.cached);
         }
         Err(error) => metrics.count(error.code()),
     }

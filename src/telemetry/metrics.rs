@@ -14,6 +14,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+pub use super::runs::RunsReading;
 use super::statistics::{Reading, Statistics};
 use crate::types::names::ModelVersion;
 use crate::types::prediction::Timings;
@@ -40,7 +41,7 @@ const PREDICT_REQUESTS: Metric = metric(
 );
 const PREDICT_STEP: Metric = metric(
     "terrarium_predict_step_seconds",
-    &["model", "step"],
+    &["model", "version", "step"],
     "How long each step of an answered prediction took.",
 );
 const PREDICT_ROWS: Metric = metric(
@@ -72,6 +73,16 @@ const INFERENCE_REPEATED: Metric = metric(
     "terrarium_inference_merged_failures_total",
     &["model", "version"],
     "Merged runs that failed and were repeated call by call.",
+);
+const INFERENCE_CACHE_LOOKUPS: Metric = metric(
+    "terrarium_inference_cache_lookups_total",
+    &["model", "version", "outcome"],
+    "Calls whose inputs were looked for among those of earlier runs: `hit` or `miss`.",
+);
+const INFERENCE_CACHE_BYTES: Metric = metric(
+    "terrarium_inference_cache_bytes",
+    &["model", "version"],
+    "Bytes of inputs and outputs that are kept for calls with the same inputs.",
 );
 const SHADOW_RUNS: Metric = metric(
     "terrarium_shadow_runs_total",
@@ -290,15 +301,13 @@ impl Metrics {
 
     /// Handles of a version that goes live; keep them with it.
     pub fn model(&self, name: &str, version: ModelVersion) -> ModelMetrics {
-        let statistics = {
-            let mut all = self
-                .statistics
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(all.entry((name.to_owned(), version)).or_default())
-        };
+        let statistics = self.statistics(name, version);
+        let queue = self.queue(name, version);
         let version = version.to_string();
-        let step = |step| self.predict_step.with_label_values(&[name, step]);
+        let step = |step| {
+            self.predict_step
+                .with_label_values(&[name, version.as_str(), step])
+        };
         ModelMetrics {
             name: name.to_owned(),
             ok: self
@@ -314,7 +323,7 @@ impl Metrics {
             queue: step("queue"),
             engine: step("engine"),
             total: step("total"),
-            runs: self.queues.of(name, &version).batch_rows,
+            runs: queue.batch_rows,
             version,
             statistics,
         }
@@ -322,7 +331,14 @@ impl Metrics {
 
     /// Handles of the queue of a version that goes live; keep them with it.
     pub fn queue(&self, name: &str, version: ModelVersion) -> QueueMetrics {
-        self.queues.of(name, &version.to_string())
+        let statistics = self.statistics(name, version);
+        self.queues.of(name, &version.to_string(), statistics)
+    }
+
+    fn statistics(&self, name: &str, version: ModelVersion) -> Arc<Statistics> {
+        let all = self.statistics.lock();
+        let mut all = all.unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry((name.to_owned(), version)).or_default())
     }
 
     /// Counts a request that was not for a served model: what it named makes no label.
@@ -411,6 +427,11 @@ impl ModelMetrics {
         }
     }
 
+    /// Runs of the engines by their size, in ascending order.
+    pub fn read_runs(&self) -> Vec<RunsReading> {
+        self.statistics.runs.read()
+    }
+
     /// Counts a request by what came of it: `CODE_OK` or the code of the error.
     pub fn count(&self, code: &'static str) {
         if code == CODE_OK {
@@ -428,10 +449,12 @@ impl ModelMetrics {
         self.shadow_runs.with_label_values(&labels).inc();
     }
 
-    /// The steps and rows of an answered prediction.
-    pub fn observe(&self, timings: &Timings, n_rows: usize) {
+    /// The steps and rows of an answered prediction; `cached` if no engine ran for it.
+    pub fn observe(&self, timings: &Timings, n_rows: usize, cached: bool) {
         self.rows.inc_by(n_rows as u64);
-        self.statistics.answered(timings, n_rows);
+        // Protocols count inferences, which are rows that were run.
+        let n_run = if cached { 0 } else { n_rows };
+        self.statistics.answered(timings, n_run);
         observe(&self.features, timings.features);
         observe(&self.assemble, timings.assemble);
         observe(&self.queue, timings.queue);
@@ -448,6 +471,8 @@ struct QueuesMetrics {
     waiting: IntGaugeVec,
     not_run: IntCounterVec,
     repeated: IntCounterVec,
+    cache_lookups: IntCounterVec,
+    cache_bytes: IntGaugeVec,
 }
 
 impl QueuesMetrics {
@@ -465,11 +490,17 @@ impl QueuesMetrics {
             waiting: gauges(&INFERENCE_WAITING),
             not_run: counters(registry, &INFERENCE_NOT_RUN),
             repeated: counters(registry, &INFERENCE_REPEATED),
+            cache_lookups: counters(registry, &INFERENCE_CACHE_LOOKUPS),
+            cache_bytes: gauges(&INFERENCE_CACHE_BYTES),
         }
     }
 
-    fn of(&self, name: &str, version: &str) -> QueueMetrics {
+    fn of(&self, name: &str, version: &str, statistics: Arc<Statistics>) -> QueueMetrics {
         let labels = [name, version];
+        let lookups = |outcome| {
+            self.cache_lookups
+                .with_label_values(&[name, version, outcome])
+        };
         let not_run = |reason| self.not_run.with_label_values(&[name, version, reason]);
         QueueMetrics {
             batch_rows: self.batch_rows.with_label_values(&labels),
@@ -479,6 +510,13 @@ impl QueuesMetrics {
             expired: not_run("expired"),
             abandoned: not_run("abandoned"),
             repeated: self.repeated.with_label_values(&labels),
+            cache: CacheMetrics {
+                hits: lookups("hit"),
+                misses: lookups("miss"),
+                bytes: self.cache_bytes.with_label_values(&labels),
+                statistics: Arc::clone(&statistics),
+            },
+            statistics,
         }
     }
 }
@@ -494,12 +532,61 @@ pub struct QueueMetrics {
     pub abandoned: IntCounter,
     /// Merged runs that failed and were repeated call by call.
     pub repeated: IntCounter,
+    pub cache: CacheMetrics,
+    statistics: Arc<Statistics>,
+}
+
+/// Counts what a cache of answers was asked for. Clones count into the same place.
+#[derive(Debug, Clone)]
+pub struct CacheMetrics {
+    hits: IntCounter,
+    misses: IntCounter,
+    bytes: IntGauge,
+    statistics: Arc<Statistics>,
+}
+
+impl CacheMetrics {
+    /// Found, in so much time.
+    pub fn hit(&self, took: Duration) {
+        self.hits.inc();
+        self.statistics.cache_hit(took);
+    }
+
+    /// Not found, in so much time.
+    pub fn missed(&self, took: Duration) {
+        self.misses.inc();
+        self.statistics.cache_miss(took);
+    }
+
+    pub fn set_bytes(&self, n_bytes: u64) {
+        self.bytes.set(i64::try_from(n_bytes).unwrap_or(i64::MAX));
+    }
+
+    pub fn n_hits(&self) -> u64 {
+        self.hits.get()
+    }
+
+    pub fn n_misses(&self) -> u64 {
+        self.misses.get()
+    }
 }
 
 impl QueueMetrics {
-    /// A run of so many rows.
-    pub fn observe_rows(&self, n_rows: usize) {
+    /// A run of one call, of so many rows.
+    pub fn ran(&self, n_rows: usize, took: Duration) {
+        self.ran_merged(n_rows, Duration::ZERO, took, Duration::ZERO);
+    }
+
+    /// A run of several calls: joining their rows, running, taking them apart.
+    pub fn ran_merged(&self, n_rows: usize, input: Duration, engine: Duration, output: Duration) {
         self.batch_rows.observe(n_rows as f64);
+        self.statistics.runs.add(n_rows, input, engine, output);
+    }
+
+    /// Runs so far, and the rows of all of them.
+    pub fn runs(&self) -> (u64, f64) {
+        let rows = &self.batch_rows;
+        (rows.get_sample_count(), rows.get_sample_sum())
     }
 
     /// Counts a call until the guard is dropped.
@@ -518,7 +605,7 @@ impl QueueMetrics {
 impl Default for QueueMetrics {
     /// Of nobody's registry: for a command, which nobody scrapes.
     fn default() -> Self {
-        QueuesMetrics::new(&Registry::new()).of("", "")
+        QueuesMetrics::new(&Registry::new()).of("", "", Arc::default())
     }
 }
 
@@ -714,16 +801,16 @@ mod tests {
         let metrics = Metrics::new();
         let model = metrics.model("ranking", ModelVersion(3));
         model.count(CODE_OK);
-        model.observe(&timings(), 20);
+        model.observe(&timings(), 20, false);
         assert_renders(
             &metrics,
             &[
                 r#"terrarium_predict_requests_total{code="ok",model="ranking",version="3"} 1"#,
                 r#"terrarium_predict_rows_total{model="ranking",version="3"} 20"#,
-                r#"terrarium_predict_step_seconds_bucket{model="ranking",step="engine",le="0.000005"} 0"#,
-                r#"terrarium_predict_step_seconds_bucket{model="ranking",step="engine",le="0.00001"} 1"#,
-                r#"terrarium_predict_step_seconds_bucket{model="ranking",step="total",le="10"} 1"#,
-                r#"terrarium_predict_step_seconds_count{model="ranking",step="queue"} 1"#,
+                r#"terrarium_predict_step_seconds_bucket{model="ranking",step="engine",version="3",le="0.000005"} 0"#,
+                r#"terrarium_predict_step_seconds_bucket{model="ranking",step="engine",version="3",le="0.00001"} 1"#,
+                r#"terrarium_predict_step_seconds_bucket{model="ranking",step="total",version="3",le="10"} 1"#,
+                r#"terrarium_predict_step_seconds_count{model="ranking",step="queue",version="3"} 1"#,
             ],
         );
     }
@@ -739,7 +826,7 @@ mod tests {
             &[
                 r#"terrarium_predict_requests_total{code="feature_missing",model="ranking",version="3"} 2"#,
                 r#"terrarium_predict_requests_total{code="ok",model="ranking",version="3"} 0"#,
-                r#"terrarium_predict_step_seconds_count{model="ranking",step="total"} 0"#,
+                r#"terrarium_predict_step_seconds_count{model="ranking",step="total",version="3"} 0"#,
             ],
         );
     }

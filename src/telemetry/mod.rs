@@ -4,4 +4,5 @@
 
 pub mod logging;
 pub mod metrics;
+mod runs;
 pub mod statistics;

@@ -5,12 +5,14 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::runs::Runs;
 use crate::types::prediction::Timings;
 use crate::types::timestamp::Timestamp;
 
 /// Counts one model version.
 #[derive(Debug, Default)]
 pub struct Statistics {
+    pub(super) runs: Runs,
     answered: AtomicU64,
     failed: AtomicU64,
     rows: AtomicU64,
@@ -19,6 +21,10 @@ pub struct Statistics {
     input_ns: AtomicU64,
     engine_ns: AtomicU64,
     total_ns: AtomicU64,
+    cache_hits: AtomicU64,
+    cache_hit_ns: AtomicU64,
+    cache_misses: AtomicU64,
+    cache_miss_ns: AtomicU64,
 }
 
 /// The numbers at one moment; of several calls at once one may be in some of them only.
@@ -38,6 +44,11 @@ pub struct Reading {
     /// What is left of the whole.
     pub output_ns: u64,
     pub total_ns: u64,
+    /// Calls that were answered from earlier runs, and how long looking for them took.
+    pub cache_hits: u64,
+    pub cache_hit_ns: u64,
+    pub cache_misses: u64,
+    pub cache_miss_ns: u64,
 }
 
 impl Statistics {
@@ -51,6 +62,17 @@ impl Statistics {
         add(&self.total_ns, timings.total);
         let now = Timestamp::now().as_micros() / 1_000;
         self.last_ms.store(u64::try_from(now).unwrap_or(0), Relaxed);
+    }
+
+    pub(super) fn cache_hit(&self, took: Duration) {
+        self.cache_hits.fetch_add(1, Relaxed);
+        self.cache_hit_ns.fetch_add(took.as_nanos() as u64, Relaxed);
+    }
+
+    pub(super) fn cache_miss(&self, took: Duration) {
+        self.cache_misses.fetch_add(1, Relaxed);
+        self.cache_miss_ns
+            .fetch_add(took.as_nanos() as u64, Relaxed);
     }
 
     pub(super) fn failed(&self) {
@@ -77,6 +99,10 @@ impl Statistics {
             engine_ns,
             output_ns: total_ns.saturating_sub(queue_ns + input_ns + engine_ns),
             total_ns,
+            cache_hits: self.cache_hits.load(Relaxed),
+            cache_hit_ns: self.cache_hit_ns.load(Relaxed),
+            cache_misses: self.cache_misses.load(Relaxed),
+            cache_miss_ns: self.cache_miss_ns.load(Relaxed),
         }
     }
 }

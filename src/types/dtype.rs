@@ -15,6 +15,8 @@ pub enum DType {
     UInt32,
     UInt64,
     Float16,
+    /// Half the bits of `Float32`, with its range.
+    BFloat16,
     Float32,
     Float64,
     String,
@@ -52,7 +54,7 @@ const fn names(
     }
 }
 
-const TABLE: [Names; 15] = [
+const TABLE: [Names; 16] = [
     names(
         DType::Bool,
         Some("boolean"),
@@ -81,6 +83,7 @@ const TABLE: [Names; 15] = [
     names(DType::UInt32, None, "uint32", Some("UINT32"), "integer"),
     names(DType::UInt64, None, "uint64", Some("UINT64"), "integer"),
     names(DType::Float16, None, "float16", Some("FP16"), "number"),
+    names(DType::BFloat16, None, "bfloat16", Some("BF16"), "number"),
     names(
         DType::Float32,
         Some("float"),
@@ -172,7 +175,7 @@ impl DType {
     pub fn n_bytes(self) -> Option<usize> {
         match self {
             Self::Bool | Self::Int8 | Self::UInt8 => Some(1),
-            Self::Int16 | Self::UInt16 | Self::Float16 => Some(2),
+            Self::Int16 | Self::UInt16 | Self::Float16 | Self::BFloat16 => Some(2),
             Self::Int32 | Self::UInt32 | Self::Float32 => Some(4),
             Self::Int64 | Self::UInt64 | Self::Float64 | Self::Datetime => Some(8),
             Self::String | Self::Binary => None,
@@ -180,7 +183,10 @@ impl DType {
     }
 
     pub fn is_float(self) -> bool {
-        matches!(self, Self::Float16 | Self::Float32 | Self::Float64)
+        matches!(
+            self,
+            Self::Float16 | Self::BFloat16 | Self::Float32 | Self::Float64
+        )
     }
 
     pub fn is_integer(self) -> bool {

@@ -1,6 +1,8 @@
 //! Names that users write, parsed once: `model`, `model@alias`, `model:version`, `view:feature`.
 
+use std::collections::HashSet;
 use std::fmt;
+use std::hash::Hash;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +16,17 @@ impl fmt::Display for ModelVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
+}
+
+/// An item that stands twice in what a caller wrote. Looked for pair by pair while that is cheaper than hashing.
+pub fn repeated<T: Copy + Eq + Hash>(items: impl ExactSizeIterator<Item = T> + Clone) -> Option<T> {
+    if items.len() <= 16 {
+        let mut rest = items.clone().enumerate();
+        let found = rest.find(|(at, item)| items.clone().take(*at).any(|other| other == *item));
+        return found.map(|(_, item)| item);
+    }
+    let mut seen = HashSet::with_capacity(items.len());
+    items.into_iter().find(|item| !seen.insert(*item))
 }
 
 /// Which version of a model a caller wants.

@@ -65,4 +65,6 @@ pub struct Prediction {
     /// The values that the model was given.
     pub features: FeatureRows,
     pub timings: Timings,
+    /// No engine ran: an earlier call had the same inputs.
+    pub cached: bool,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::cell::Cell;
 use super::deadline::Deadline;
-use super::names::ModelRef;
+use super::names::{ModelRef, repeated};
 use super::scoring::Scoring;
 use super::tensor::NamedTensor;
 use super::urgency::{Priority, Urgency};
@@ -150,7 +150,7 @@ impl RequestContext {
 }
 
 /// Where a request column stood in the body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ColumnPlace {
     /// Under `entities`: a join key.
     Entities,
@@ -226,17 +226,16 @@ pub enum ColumnsError {
 impl RequestColumns {
     /// Checks the columns against each other. Without any list there is one row.
     pub fn new(columns: Vec<RequestColumn>, max_rows: usize) -> Result<Self, ColumnsError> {
+        let names = columns.iter();
+        let names = names.map(|column| (column.place, column.name.as_str()));
+        if let Some((place, name)) = repeated(names) {
+            return Err(ColumnsError::Duplicate {
+                place: place.as_str(),
+                name: name.to_owned(),
+            });
+        }
         let mut first: Option<(&RequestColumn, usize)> = None;
-        for (i, column) in columns.iter().enumerate() {
-            if columns[..i]
-                .iter()
-                .any(|other| other.place == column.place && other.name == column.name)
-            {
-                return Err(ColumnsError::Duplicate {
-                    place: column.place.as_str(),
-                    name: column.name.clone(),
-                });
-            }
+        for column in &columns {
             let Cells::List(cells) = &column.cells else {
                 continue;
             };

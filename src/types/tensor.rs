@@ -1,6 +1,6 @@
 //! Dense arrays in and out of a model.
 
-use half::f16;
+use half::{bf16, f16};
 use ndarray::{ArrayD, Axis};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -20,6 +20,7 @@ pub enum Tensor {
     UInt32(ArrayD<u32>),
     UInt64(ArrayD<u64>),
     Float16(ArrayD<f16>),
+    BFloat16(ArrayD<bf16>),
     Float32(ArrayD<f32>),
     Float64(ArrayD<f64>),
     String(ArrayD<String>),
@@ -39,6 +40,7 @@ macro_rules! with_array {
             Tensor::UInt32($array) => $body,
             Tensor::UInt64($array) => $body,
             Tensor::Float16($array) => $body,
+            Tensor::BFloat16($array) => $body,
             Tensor::Float32($array) => $body,
             Tensor::Float64($array) => $body,
             Tensor::String($array) => $body,
@@ -74,6 +76,7 @@ impl Tensor {
             Self::UInt32(_) => DType::UInt32,
             Self::UInt64(_) => DType::UInt64,
             Self::Float16(_) => DType::Float16,
+            Self::BFloat16(_) => DType::BFloat16,
             Self::Float32(_) => DType::Float32,
             Self::Float64(_) => DType::Float64,
             Self::String(_) => DType::String,
@@ -94,7 +97,7 @@ macro_rules! tensor_of {
 tensor_of!(Bool: bool, String: String);
 tensor_of!(Int8: i8, Int16: i16, Int32: i32, Int64: i64);
 tensor_of!(UInt8: u8, UInt16: u16, UInt32: u32, UInt64: u64);
-tensor_of!(Float16: f16, Float32: f32, Float64: f64);
+tensor_of!(Float16: f16, BFloat16: bf16, Float32: f32, Float64: f64);
 
 /// One element of a tensor, whatever its type.
 #[derive(Debug, Clone, PartialEq)]
@@ -117,7 +120,7 @@ macro_rules! element_of {
 
 element_of!(Bool: bool);
 element_of!(Int: i8, i16, i32, i64, u8, u16, u32, u64);
-element_of!(Float: f16, f32, f64);
+element_of!(Float: f16, bf16, f32, f64);
 
 impl<'a> From<&'a String> for Element<'a> {
     fn from(value: &'a String) -> Self {
@@ -150,7 +153,7 @@ impl Tensor {
     pub fn join_rows(parts: &[&Self], order: &[usize]) -> Option<Self> {
         join_rows!(
             parts, order, Bool, Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64, Float16,
-            Float32, Float64, String
+            BFloat16, Float32, Float64, String
         )
     }
 
@@ -217,7 +220,7 @@ impl Output {
 
 impl Serialize for Output {
     /// A list with one item per row: `[N]` and `[N,1]` give scalars, `[N,k]` lists (nested for more axes), maps
-    /// objects. `f16` and `f32` are widened to the same number in `f64`; NaN and infinities are strings.
+    /// objects. `f16`, `bf16` and `f32` are widened to the same number in `f64`; NaN and infinities are strings.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Maps(rows) => serializer.collect_seq(rows.iter().map(|row| MapRow(row))),
@@ -292,6 +295,12 @@ where
 struct JsonElement<'a, T>(&'a T);
 
 impl Serialize for JsonElement<'_, f16> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serialize_f64(self.0.to_f64(), serializer)
+    }
+}
+
+impl Serialize for JsonElement<'_, bf16> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serialize_f64(self.0.to_f64(), serializer)
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Module, layer. A module may use lower layers; sideways only what `SIDEWAYS` lists.
-const LAYERS: [(&str, u8); 18] = [
+const LAYERS: [(&str, u8); 19] = [
     ("main", 5),
     ("cli", 5),
     ("app", 5),
@@ -16,6 +16,7 @@ const LAYERS: [(&str, u8); 18] = [
     ("features", 2),
     ("models", 2),
     ("inference", 2),
+    ("jobs", 2),
     ("audit", 2),
     ("types", 1),
     ("error", 1),

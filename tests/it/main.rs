@@ -13,6 +13,7 @@ mod docs;
 mod feast_grpc;
 mod feast_http;
 mod feast_replay;
+mod fuzz;
 mod going_live;
 mod killed;
 mod mlflow_scoring;

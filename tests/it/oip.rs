@@ -459,7 +459,7 @@ async fn a_request_that_does_not_fit_the_model_says_how() {
     for (path, value, part) in [
         ("/inputs/0/name", json!("x"), "`img` is not given"),
         ("/inputs/0/datatype", json!("FP64"), "float64 where float32"),
-        ("/inputs/0/datatype", json!("BF16"), "`BF16`"),
+        ("/inputs/0/datatype", json!("FP8"), "`FP8`"),
         ("/inputs/0/datatype", json!("INT64"), "int64 where float32"),
         (
             "/inputs/0/data",
@@ -578,10 +578,10 @@ async fn a_model_with_features_lists_its_entities_and_takes_them() {
     assert_eq!(&outputs[0]["data"], first);
     // Rows that are not there are not made.
     let mut tensors = tensors;
-    tensors[1]["shape"] = json!([100_000, 0]);
+    tensors[1]["shape"] = json!([1_000, 0]);
     tensors[1]["data"] = json!([]);
     let answer = infer(&server, "driver_ranking", &json!({ "inputs": tensors })).await;
-    assert_refused(&answer, 400, "100000 rows");
+    assert_refused(&answer, 400, "1000 rows");
 }
 
 #[tokio::test]
@@ -597,6 +597,14 @@ async fn statistics_count_rows_and_calls_since_the_start() {
     let stats = &stats["model_stats"][0];
     assert_eq!(stats["inference_count"], 4);
     assert_eq!(stats["execution_count"], 2);
+    let sizes = stats["batch_stats"].as_array().unwrap();
+    let sizes = sizes
+        .iter()
+        .map(|size| (&size["batch_size"], &size["compute_infer"]["count"]));
+    assert_eq!(
+        sizes.collect::<Vec<_>>(),
+        [(&json!(1), &json!(1)), (&json!(3), &json!(1))]
+    );
     assert_eq!(stats["inference_stats"]["success"]["count"], 2);
     assert_eq!(stats["inference_stats"]["fail"]["count"], 1);
     assert!(

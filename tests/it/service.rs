@@ -108,7 +108,7 @@ async fn metrics_count_what_happened_without_labels_from_callers() {
     for part in [
         r#"terrarium_predict_requests_total{code="ok",model="driver_ranking",version="2"} 1"#,
         r#"terrarium_predict_requests_total{code="input_missing",model="driver_ranking",version="2"} 1"#,
-        r#"terrarium_predict_step_seconds_count{model="driver_ranking",step="engine"} 1"#,
+        r#"terrarium_predict_step_seconds_count{model="driver_ranking",step="engine",version="2"} 1"#,
         "terrarium_audit_events_total 3",
         r#"terrarium_http_requests_total{route="/v1/models/{model}/predict",status="200"} 1"#,
         "terrarium_models_loaded",

@@ -16,12 +16,10 @@ pub(super) fn tensors(inputs: Vec<InferTensor>, raw: &[Bytes]) -> Result<Vec<Nam
             inputs.len()
         )));
     }
+    oip::check_inputs(inputs.iter().map(|input| &*input.name))?;
     let mut tensors: Vec<NamedTensor> = Vec::with_capacity(inputs.len());
     for (place, input) in inputs.into_iter().enumerate() {
         let name = input.name;
-        if tensors.iter().any(|tensor| tensor.name == name) {
-            return Err(Error::malformed(format!("input `{name}` is given twice")));
-        }
         if input.parameters.contains_key("shared_memory_region") {
             return Err(shared_memory(&name));
         }
@@ -97,10 +95,13 @@ fn typed(
         DType::UInt16 => narrow!(UInt16, u16, uint_contents),
         DType::UInt32 => as_it_is!(UInt32, uint_contents),
         DType::UInt64 => as_it_is!(UInt64, uint64_contents),
-        DType::Float16 => {
+        DType::Float16 | DType::BFloat16 => {
             return Err(Error::Data {
                 tensor: name.to_owned(),
-                reason: "FP16 has no typed contents; send `raw_input_contents`".to_owned(),
+                reason: format!(
+                    "{} has no typed contents; send `raw_input_contents`",
+                    dtype.oip_name()
+                ),
             });
         }
         DType::Float32 => as_it_is!(Float32, fp32_contents),
@@ -197,7 +198,8 @@ mod tests {
                 "belong into `int64_contents`",
             ),
             (input("FP16", &[1], ints(&[1])), "no typed contents"),
-            (input("BF16", &[1], ints(&[1])), "`BF16`"),
+            (input("BF16", &[1], ints(&[1])), "no typed contents"),
+            (input("FP8", &[1], ints(&[1])), "`FP8`"),
             (input("INT32", &[-1], ints(&[1])), "negative"),
             (input("INT32", &[1], None), "0 elements"),
         ] {

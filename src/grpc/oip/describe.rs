@@ -4,10 +4,10 @@ use tonic::Status;
 
 use super::Call;
 use super::messages::{
-    DataType, Empty, InferStatistics, ModelConfig, ModelConfigResponse, ModelInput,
-    ModelInstanceGroup, ModelMetadataResponse, ModelOutput, ModelRequest, ModelStatistics,
-    ModelStatisticsResponse, ModelTransactionPolicy, ReadyResponse, ServerLiveResponse,
-    ServerMetadataResponse, StatisticDuration, TensorMetadata,
+    DataType, Empty, InferBatchStatistics, InferStatistics, ModelConfig, ModelConfigResponse,
+    ModelInput, ModelInstanceGroup, ModelMetadataResponse, ModelOutput, ModelRequest,
+    ModelStatistics, ModelStatisticsResponse, ModelTransactionPolicy, ReadyResponse,
+    ServerLiveResponse, ServerMetadataResponse, StatisticDuration, TensorMetadata,
 };
 use crate::error::{ErrorClass, Failure};
 use crate::grpc::status;
@@ -127,6 +127,7 @@ fn data_type(dtype: DType) -> DataType {
         DType::UInt32 => DataType::Uint32,
         DType::UInt64 => DataType::Uint64,
         DType::Float16 => DataType::Fp16,
+        DType::BFloat16 => DataType::Bf16,
         DType::Float32 => DataType::Fp32,
         DType::Float64 => DataType::Fp64,
         DType::String | DType::Binary => DataType::String,
@@ -158,6 +159,14 @@ fn statistics_of(version: &ServedVersion<ServingPlan>) -> ModelStatistics {
     let reading = version.plan.metrics().read();
     let duration = |count, ns| Some(StatisticDuration { count, ns });
     let step = |ns| duration(reading.answered, ns);
+    let computed = |ns| duration(reading.answered.saturating_sub(reading.cache_hits), ns);
+    let runs = version.plan.metrics().read_runs().into_iter();
+    let batch_stats = runs.map(|size| InferBatchStatistics {
+        batch_size: size.n_rows,
+        compute_input: duration(size.runs, size.input_ns),
+        compute_infer: duration(size.runs, size.engine_ns),
+        compute_output: duration(size.runs, size.output_ns),
+    });
     ModelStatistics {
         name: version.name.to_string(),
         version: version.version.to_string(),
@@ -168,12 +177,13 @@ fn statistics_of(version: &ServedVersion<ServingPlan>) -> ModelStatistics {
             success: step(reading.total_ns),
             fail: duration(reading.failed, 0),
             queue: step(reading.queue_ns),
-            compute_input: step(reading.input_ns),
-            compute_infer: step(reading.engine_ns),
-            compute_output: step(reading.output_ns),
-            cache_hit: duration(0, 0),
-            cache_miss: duration(0, 0),
+            compute_input: computed(reading.input_ns),
+            compute_infer: computed(reading.engine_ns),
+            compute_output: computed(reading.output_ns),
+            cache_hit: duration(reading.cache_hits, reading.cache_hit_ns),
+            cache_miss: duration(reading.cache_misses, reading.cache_miss_ns),
         }),
+        batch_stats: batch_stats.collect(),
     }
 }
 

@@ -15,7 +15,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -28,8 +27,9 @@ use tonic::codec::CompressionEncoding;
 use tonic::server::Grpc;
 use tonic_prost::ProstCodec;
 
-use super::Api;
+use super::{Api, timeout};
 use crate::types::deadline::Deadline;
+use crate::types::oip::check_round_trip;
 
 const ENCODINGS: [CompressionEncoding; 2] =
     [CompressionEncoding::Gzip, CompressionEncoding::Deflate];
@@ -84,46 +84,48 @@ pub(super) fn routes() -> Router<Arc<Api>> {
         .route(&at("ModelStreamInfer"), post(stream::stream_infer))
 }
 
+/// For fuzzing: the tensors of any bytes that are a `ModelInferRequest`.
+#[doc(hidden)]
+pub fn fuzz(data: &[u8]) {
+    let Ok(request) = messages::ModelInferRequest::decode(data) else {
+        return;
+    };
+    if let Ok(tensors) = contents::tensors(request.inputs, &request.raw_input_contents) {
+        for named in &tensors {
+            check_round_trip(&named.tensor);
+        }
+    }
+}
+
 /// What a call brings beside its message.
 #[derive(Clone)]
 struct Call {
     api: Arc<Api>,
     headers: HeaderMap,
+    /// When the caller stops waiting.
+    until: Option<Deadline>,
 }
 
 impl Call {
-    /// The server's own limit, or an earlier one that the caller has.
+    fn new(api: Arc<Api>, headers: HeaderMap) -> Self {
+        Self {
+            until: timeout::of(&headers).map(Deadline::after),
+            api,
+            headers,
+        }
+    }
+
+    /// The server's own limit from now, or an earlier moment that the caller has. For a message of a stream that is the
+    /// whole stream's.
     fn deadline(&self) -> Deadline {
         let deadline = Deadline::after(self.api.request_timeout);
-        match self
-            .headers
-            .get("grpc-timeout")
-            .and_then(|value| timeout(value.to_str().ok()?))
-        {
-            Some(timeout) => deadline.at_most(timeout),
-            None => deadline,
-        }
+        self.until.map_or(deadline, |until| until.min(deadline))
     }
 
     /// Of a header, if it has one that is text.
     fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
-}
-
-/// gRPC's way of writing a duration: up to eight digits and a unit.
-fn timeout(text: &str) -> Option<Duration> {
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let n: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
-    Some(match unit {
-        "H" => Duration::from_secs(n * 3600),
-        "M" => Duration::from_secs(n * 60),
-        "S" => Duration::from_secs(n),
-        "m" => Duration::from_millis(n),
-        "u" => Duration::from_micros(n),
-        "n" => Duration::from_nanos(n),
-        _ => return None,
-    })
 }
 
 /// Answers are compressed as the request was: every caller says that it could read it, few want to wait for it.
@@ -158,8 +160,7 @@ where
     F: Future<Output = Result<A, Status>> + Send + 'static,
 {
     let mut grpc = grpc::<Q, A>(&api, request.headers());
-    let headers = request.headers().clone();
-    let call = Call { api, headers };
+    let call = Call::new(api, request.headers().clone());
     grpc.unary(Method { call, method }, request)
         .await
         .into_response()
@@ -187,27 +188,5 @@ where
     fn call(&mut self, request: tonic::Request<Q>) -> Self::Future {
         let answer = (self.method)(self.call.clone(), request.into_inner());
         Box::pin(async move { answer.await.map(tonic::Response::new) })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_grpc_timeout_is_digits_and_a_unit() {
-        for (text, wanted) in [
-            ("5m", Some(Duration::from_millis(5))),
-            ("2S", Some(Duration::from_secs(2))),
-            ("99999999H", Some(Duration::from_secs(99_999_999 * 3600))),
-            ("7u", Some(Duration::from_micros(7))),
-            ("100000000S", None),
-            ("5", None),
-            ("m", None),
-            ("", None),
-            ("5µ", None),
-        ] {
-            assert_eq!(timeout(text), wanted, "{text}");
-        }
     }
 }

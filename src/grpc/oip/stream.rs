@@ -28,8 +28,7 @@ const FINAL: &str = "triton_final_response";
 
 pub(super) async fn stream_infer(State(api): State<Arc<Api>>, request: Request) -> Response {
     let mut grpc = grpc::<ModelInferRequest, ModelStreamInferResponse>(&api, request.headers());
-    let headers = request.headers().clone();
-    let call = Call { api, headers };
+    let call = Call::new(api, request.headers().clone());
     grpc.streaming(Infers { call }, request)
         .await
         .into_response()

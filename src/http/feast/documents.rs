@@ -12,8 +12,7 @@ use serde_json::json;
 use super::failure::Refusal;
 use super::schema::{self, Field};
 use super::{answered, body, feature_store};
-use crate::http::Api;
-use crate::types::deadline::Deadline;
+use crate::http::{Api, extract};
 
 pub(super) async fn search(State(api): State<Arc<Api>>, request: Request) -> Response<Body> {
     let refused = async {
@@ -62,8 +61,8 @@ fn no_vector_store(id: &str) -> Refusal {
 }
 
 async fn check(api: &Api, request: Request, fields: &[Field]) -> Result<(), Refusal> {
-    let deadline = Deadline::after(api.config.request_timeout);
     let (parts, body) = request.into_parts();
+    let deadline = extract::deadline(&parts.headers, api.config.request_timeout)?;
     let limit = api.config.max_body.as_usize();
     let bytes = body::read(&parts.headers, body, limit, deadline).await?;
     schema::check(&bytes, fields)?;

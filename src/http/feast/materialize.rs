@@ -22,8 +22,7 @@ use crate::error::Failure;
 use crate::features::FeatureStore;
 use crate::features::definitions::ViewState;
 use crate::features::registry::source::ViewChange;
-use crate::http::Api;
-use crate::types::deadline::Deadline;
+use crate::http::{Api, extract};
 use crate::types::timestamp::Timestamp;
 
 /// The views that runs in the background are at.
@@ -80,8 +79,8 @@ async fn answer(
     let store = feature_store(api)?;
     let is_async = schema::query_flag(request.uri().query(), "async")?;
     let force = schema::query_flag(request.uri().query(), "force")?;
-    let deadline = Deadline::after(api.config.request_timeout);
     let (parts, body) = request.into_parts();
+    let deadline = extract::deadline(&parts.headers, api.config.request_timeout)?;
     let limit = api.config.max_body.as_usize();
     let bytes = body::read(&parts.headers, body, limit, deadline).await?;
     let body: MaterializeRequest = body::checked(&bytes, fields)?;

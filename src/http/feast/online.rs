@@ -12,9 +12,8 @@ use super::{answer, answered, body, feature_store, json, schema};
 use crate::error::Failure;
 use crate::features::InvalidValues;
 use crate::features::retrieve::Answer;
-use crate::http::Api;
+use crate::http::{Api, extract};
 use crate::shutdown::run_here;
-use crate::types::deadline::Deadline;
 
 /// Writing so many values takes about half a millisecond.
 const LARGE_ANSWER: usize = 5_000;
@@ -27,9 +26,9 @@ pub(super) async fn get_online_features(
 }
 
 async fn answer(api: &Api, request: Request) -> Result<Response<Body>, Refusal> {
-    let deadline = Deadline::after(api.config.request_timeout);
     let store = feature_store(api)?;
     let (parts, body) = request.into_parts();
+    let deadline = extract::deadline(&parts.headers, api.config.request_timeout)?;
     let limit = api.config.max_body.as_usize();
     let bytes = body::read(&parts.headers, body, limit, deadline).await?;
     let mut rewritten = Vec::new();

@@ -14,8 +14,7 @@ use super::{answered, body, empty, feature_store, json};
 use crate::features;
 use crate::features::registry::Registry;
 use crate::features::write::{Frame, PushTarget};
-use crate::http::Api;
-use crate::types::deadline::Deadline;
+use crate::http::{Api, extract};
 
 /// Whether the registry is asked anew and whether on-demand views are computed is not for the caller to say here: the
 /// registry is refreshed live, and what is declared as written is computed.
@@ -93,8 +92,8 @@ async fn parse<T: serde::de::DeserializeOwned>(
     request: Request,
     fields: &[Field],
 ) -> Result<T, Refusal> {
-    let deadline = Deadline::after(api.config.request_timeout);
     let (parts, body) = request.into_parts();
+    let deadline = extract::deadline(&parts.headers, api.config.request_timeout)?;
     let limit = api.config.max_body.as_usize();
     let bytes = body::read(&parts.headers, body, limit, deadline).await?;
     body::parse(&bytes, fields, &mut Vec::new())
@@ -121,6 +120,9 @@ fn feeds_a_view(registry: &Registry, source: &str) -> bool {
     views.any(|view| view.stream_source.as_deref() == Some(source))
 }
 
+/// Most values of a frame in which scalars stand for every row.
+const MAX_VALUES: usize = 4_000_000;
+
 /// Columns by name. A value that is no list stands for every row, as in a pandas data frame.
 fn frame(df: Map<String, Value>) -> Result<Frame, Refusal> {
     let lists = df.values().filter_map(Value::as_array);
@@ -129,6 +131,13 @@ fn frame(df: Map<String, Value>) -> Result<Frame, Refusal> {
         return Err(Refusal::text(
             "`df` has no list: which number of rows is meant?",
         ));
+    }
+    // A scalar costs the body a few bytes, however many rows it stands for.
+    let n_values = df.len().saturating_mul(n_rows.unwrap_or(0));
+    if n_values > MAX_VALUES && df.values().any(|value| !value.is_array()) {
+        return Err(Refusal::text(format!(
+            "`df` has {n_values} values with scalars repeated, more than the limit of {MAX_VALUES}"
+        )));
     }
     let mut columns = Vec::with_capacity(df.len());
     for (name, value) in df {

@@ -1,6 +1,9 @@
 //! A CSV body into a frame of text, read as pandas reads it: the first line names the columns. No I/O.
 
+use std::collections::{HashMap, HashSet};
+
 use super::failure::Refusal;
+use super::room::Room;
 use crate::types::cell::Cell;
 use crate::types::request::{Cells, ColumnPlace, RequestColumn};
 use crate::types::scoring::{Frame, FrameSource};
@@ -23,6 +26,7 @@ pub(super) fn frame(body: &[u8]) -> Result<Frame, Refusal> {
         return Err(unreadable(&"No columns to parse from file"));
     }
     let mut columns: Vec<Vec<Cell>> = vec![Vec::new(); names.len()];
+    let room = Room::of(body);
     let mut n_rows = 0;
     for record in reader.records() {
         let record = record.map_err(|error| unreadable(&error))?;
@@ -33,6 +37,7 @@ pub(super) fn frame(body: &[u8]) -> Result<Frame, Refusal> {
                 record.len()
             )));
         }
+        room.check(n_rows + 1, names.len())?;
         for (place, column) in columns.iter_mut().enumerate() {
             column.push(match record.get(place) {
                 Some(text) if !is_missing(text) => Cell::Text(text.to_owned()),
@@ -64,15 +69,18 @@ fn is_missing(text: &str) -> bool {
 /// A name that comes again gets a number, as pandas numbers it.
 fn names(header: &csv::StringRecord) -> Vec<String> {
     let mut names: Vec<String> = Vec::with_capacity(header.len());
+    let mut taken: HashSet<String> = HashSet::with_capacity(header.len());
+    // The number that each name had last: all below it are taken for good.
+    let mut numbers: HashMap<String, usize> = HashMap::new();
     for (place, text) in header.iter().enumerate() {
         let name = match text {
             "" => format!("Unnamed: {place}"),
             text => text.to_owned(),
         };
         let mut unique = name.clone();
-        let mut n = 0;
-        while names.contains(&unique) {
-            n += 1;
+        while !taken.insert(unique.clone()) {
+            let n = numbers.entry(name.clone()).or_default();
+            *n += 1;
             unique = format!("{name}.{n}");
         }
         names.push(unique);
@@ -119,6 +127,24 @@ mod tests {
             let wanted = wanted.map(|(name, cells)| (name.to_owned(), cells.to_owned()));
             assert_eq!(columns(body), wanted, "{body}");
         }
+    }
+
+    #[test]
+    fn many_columns_of_one_name_are_numbered_in_no_time() {
+        let header = vec!["a"; 50_000].join(",");
+        let names = columns(&format!("{header}\n"));
+        assert_eq!(names[49_999].0, "a.49999");
+        let taken = columns("a.1,a,a,a,,\n").into_iter().map(|(name, _)| name);
+        let wanted = ["a.1", "a", "a.2", "a.3", "Unnamed: 4", "Unnamed: 5"];
+        assert_eq!(taken.collect::<Vec<_>>(), wanted);
+    }
+
+    #[test]
+    fn a_few_bytes_do_not_make_a_large_table() {
+        let names: Vec<String> = (0..20_000).map(|n| n.to_string()).collect();
+        let body = format!("{}\n{}", names.join(","), "1\n".repeat(20_000));
+        let refusal = frame(body.as_bytes()).unwrap_err();
+        assert!(refusal.message().contains("nulls"), "{refusal:?}");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! beside one that is not. Such an output is one list per row here, unless `strict` asks for what MLflow does.
 //! NaN and infinities are written bare, as Python reads and writes them; JSON itself has no such numbers.
 
-use half::f16;
+use half::{bf16, f16};
 
 use super::failure::Refusal;
 use crate::types::prediction::{Layout, NamedOutput, Prediction};
@@ -234,6 +234,12 @@ impl Json for f32 {
 }
 
 impl Json for f16 {
+    fn json(&self, out: &mut Vec<u8>) {
+        self.to_f64().json(out);
+    }
+}
+
+impl Json for bf16 {
     fn json(&self, out: &mut Vec<u8>) {
         self.to_f64().json(out);
     }

@@ -4,13 +4,15 @@
 //! data; ours say what is wrong with it. What MLflow has no word for (a model that is not there, overload) keeps the
 //! status that it has everywhere else.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use axum::http::{Response, StatusCode};
 use serde::Serialize;
 
 use crate::error::{ErrorClass, Failure, with_causes};
-use crate::http::Error;
+use crate::http::{Error, retry_after};
 use crate::{inference, predict};
 
 /// Why a call was not answered as asked.
@@ -21,6 +23,7 @@ pub(super) enum Refusal {
         message: String,
         /// Another status than that of the kind.
         status: Option<u16>,
+        retry_after: Option<Duration>,
     },
     /// Not an exception of MLflow's: bare text.
     Text {
@@ -96,6 +99,7 @@ impl Refusal {
             kind,
             message: message.into(),
             status: None,
+            retry_after: None,
         }
     }
 
@@ -119,12 +123,15 @@ impl Refusal {
     }
 
     pub(super) fn render(&self) -> Response<Body> {
+        let mut pause = None;
         let (status, content_type, body) = match self {
             Self::Mlflow {
                 kind,
                 message,
                 status,
+                retry_after,
             } => {
+                pause = *retry_after;
                 let (own, error_code, sqlstate, error_class) = kind.row();
                 let exception = Exception {
                     error_code,
@@ -147,7 +154,7 @@ impl Refusal {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         if status == 429 {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.insert(RETRY_AFTER, retry_after::value(pause));
         }
         response
     }
@@ -227,6 +234,7 @@ fn by_class(failure: &dyn Failure) -> Refusal {
         kind,
         message,
         status: Some(class.http_status()),
+        retry_after: failure.retry_after(),
     }
 }
 

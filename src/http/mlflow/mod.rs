@@ -12,6 +12,7 @@ mod failure;
 mod json;
 mod literals;
 mod openapi;
+mod room;
 
 use std::sync::Arc;
 
@@ -30,6 +31,7 @@ pub(super) use self::openapi::paths as openapi_paths;
 use super::{Api, Error, extract};
 use crate::shutdown::run_here;
 use crate::types::names::{ModelRef, VersionSelector};
+use crate::types::prediction::Prediction;
 use crate::types::request::{ColumnsError, PredictRequest, RequestContext, RequestInputs, Surface};
 use crate::types::scoring::{Payload, Scoring};
 
@@ -267,6 +269,26 @@ impl Format {
             }),
         }
     }
+}
+
+/// For fuzzing: what a JSON body gives.
+pub(super) fn json_body(bytes: &[u8]) -> Result<Payload, ()> {
+    json::decode(bytes)
+        .map(|body| body.payload)
+        .map_err(|refusal| drop(refusal.render()))
+}
+
+/// For fuzzing: what a CSV body gives.
+pub(super) fn csv_body(bytes: &[u8]) -> Result<Payload, ()> {
+    csv::frame(bytes)
+        .map(Payload::Frame)
+        .map_err(|refusal| drop(refusal.render()))
+}
+
+/// For fuzzing: the body of an answer, if there is one, with what only Python reads as texts.
+pub(super) fn answer_body(prediction: &Prediction, strict: bool) -> Option<Vec<u8>> {
+    let body = encode::answer(prediction, strict).ok()?;
+    Some(literals::marked(&body).unwrap_or(body))
 }
 
 fn json_response(body: Vec<u8>) -> Response<Body> {

@@ -147,6 +147,17 @@ fn statistics_of(version: &ServedVersion<ServingPlan>) -> Value {
     let reading = version.plan.metrics().read();
     let duration = |count: u64, ns: u64| object!({ "count": count, "ns": ns });
     let step = |ns| duration(reading.answered, ns);
+    let computed = |ns| duration(reading.answered.saturating_sub(reading.cache_hits), ns);
+    let runs = version.plan.metrics().read_runs().into_iter();
+    let batch_stats = runs.map(|size| {
+        object!({
+            "batch_size": size.n_rows,
+            "compute_input": duration(size.runs, size.input_ns),
+            "compute_infer": duration(size.runs, size.engine_ns),
+            "compute_output": duration(size.runs, size.output_ns),
+        })
+    });
+    let batch_stats: Vec<Value> = batch_stats.collect();
     object!({
         "name": &*version.name,
         "version": version.version.to_string(),
@@ -157,13 +168,13 @@ fn statistics_of(version: &ServedVersion<ServingPlan>) -> Value {
             "success": step(reading.total_ns),
             "fail": duration(reading.failed, 0),
             "queue": step(reading.queue_ns),
-            "compute_input": step(reading.input_ns),
-            "compute_infer": step(reading.engine_ns),
-            "compute_output": step(reading.output_ns),
-            "cache_hit": duration(0, 0),
-            "cache_miss": duration(0, 0),
+            "compute_input": computed(reading.input_ns),
+            "compute_infer": computed(reading.engine_ns),
+            "compute_output": computed(reading.output_ns),
+            "cache_hit": duration(reading.cache_hits, reading.cache_hit_ns),
+            "cache_miss": duration(reading.cache_misses, reading.cache_miss_ns),
         },
-        "batch_stats": [],
+        "batch_stats": batch_stats,
     })
 }
 

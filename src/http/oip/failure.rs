@@ -1,5 +1,7 @@
 //! Failures as `{"error": "..."}`, from every layer, with the status that their class has everywhere.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -7,7 +9,7 @@ use axum::http::{Response, StatusCode};
 use serde::Serialize;
 
 use crate::error::{ErrorClass, Failure, with_causes};
-use crate::http::{Error, extract};
+use crate::http::{Error, extract, retry_after};
 
 /// Why a call was not answered as asked.
 #[derive(Debug)]
@@ -15,6 +17,7 @@ pub(super) struct Refusal {
     class: ErrorClass,
     code: &'static str,
     message: String,
+    retry_after: Option<Duration>,
     /// With what it was caused by, for the log.
     causes: String,
 }
@@ -33,6 +36,7 @@ impl<F: Failure> From<F> for Refusal {
                 Some(hint) => format!("{failure} ({hint})"),
                 None => failure.to_string(),
             },
+            retry_after: failure.retry_after(),
             causes: with_causes(&failure),
         }
     }
@@ -57,7 +61,7 @@ impl Refusal {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         match self.class {
             ErrorClass::Overloaded => {
-                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+                headers.insert(RETRY_AFTER, retry_after::value(self.retry_after));
             }
             ErrorClass::Unsupported => {
                 // What a caller may do instead, where it was its content encoding.

@@ -31,7 +31,7 @@ use self::compression::Encoding;
 use self::failure::Refusal;
 pub(super) use self::failure::{method_not_allowed, unknown_route};
 pub(super) use self::openapi::paths as openapi_paths;
-pub use self::request::{InferRequest, decode};
+pub use self::request::{InferRequest, RequestedOutput, decode};
 use super::{Api, extract};
 use crate::predict::Interface;
 use crate::shutdown::run_here;
@@ -39,6 +39,7 @@ use crate::types::byte_size::ByteSize;
 use crate::types::deadline::Deadline;
 use crate::types::names::ModelRef;
 use crate::types::oip;
+use crate::types::prediction::Prediction;
 use crate::types::request::{PredictRequest, RequestContext, RequestInputs, Surface};
 
 /// Length of the JSON in front of the tensors' bytes.
@@ -201,6 +202,23 @@ async fn read(
             Ok(Bytes::from(decompressed))
         }
     }
+}
+
+/// For fuzzing: the body of an answer and how much of it is JSON.
+pub(super) fn answer_body(
+    prediction: &Prediction,
+    id: Option<&str>,
+    outputs: &[RequestedOutput],
+    binary: bool,
+) -> Option<(Vec<u8>, usize)> {
+    let asked = response::Asked {
+        id,
+        outputs,
+        binary,
+    };
+    let encoded = response::encode(prediction, &asked).ok()?;
+    let json_length = encoded.json_length.unwrap_or(encoded.body.len());
+    Some((encoded.body, json_length))
 }
 
 fn header_length(headers: &HeaderMap) -> Option<&str> {

@@ -14,7 +14,6 @@ use serde_json::{Map, Value, json as object};
 use super::failure::{Refusal, answered};
 use super::{Api, Named, read};
 use crate::http::{extract, json};
-use crate::types::deadline::Deadline;
 use crate::types::oip::{self, Error};
 
 #[derive(Default, Deserialize)]
@@ -62,7 +61,7 @@ pub(super) async fn load(
     let (parts, body) = request.into_parts();
     let request_id = extract::request_id(&parts.headers);
     let answer = async {
-        let deadline = Deadline::after(api.config.request_timeout);
+        let deadline = extract::deadline(&parts.headers, api.config.request_timeout)?;
         let model = named.reference()?;
         let asked: LoadRequest = document(&api, &parts.headers, body).await?;
         oip::check_load_parameters(asked.parameters.keys())?;
@@ -87,7 +86,7 @@ async fn document<T: Default + for<'de> Deserialize<'de>>(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<T, Refusal> {
-    let deadline = Deadline::after(api.config.request_timeout);
+    let deadline = extract::deadline(headers, api.config.request_timeout)?;
     let bytes: Bytes = read(api, headers, body, deadline).await?;
     if bytes.trim_ascii().is_empty() {
         return Ok(T::default());

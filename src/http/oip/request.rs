@@ -101,14 +101,9 @@ pub fn decode(body: &[u8], header_length: Option<&str>) -> Result<InferRequest, 
         }
     };
     let mut binary = binary;
+    oip::check_inputs(document.inputs.iter().map(|Object(input)| &*input.name))?;
     let mut tensors: Vec<NamedTensor> = Vec::with_capacity(document.inputs.len());
     for Object(input) in document.inputs {
-        if tensors.iter().any(|tensor| tensor.name == input.name) {
-            return Err(Error::malformed(format!(
-                "input `{}` is given twice",
-                input.name
-            )));
-        }
         tensors.push(input.tensor(&mut binary)?);
     }
     if let Some(rest) = binary.filter(|rest| !rest.is_empty()) {

@@ -25,7 +25,6 @@ use self::seen::Seen;
 use super::{Api, extract, json, problem};
 use crate::error::Failure;
 use crate::models::{self, Handle};
-use crate::types::deadline::Deadline;
 use crate::types::timestamp::Timestamp;
 
 /// A delivery says a name, a version and a tag or a description.
@@ -99,8 +98,11 @@ pub(super) async fn receive(
 ) -> Response<Body> {
     let request_id = extract::request_id(&headers);
     let limit = MAX_BODY.min(api.config.max_body.as_usize());
-    let deadline = Deadline::after(api.config.request_timeout);
-    let outcome = match extract::body(&headers, body, limit, deadline).await {
+    let received = async {
+        let deadline = extract::deadline(&headers, api.config.request_timeout)?;
+        extract::body(&headers, body, limit, deadline).await
+    };
+    let outcome = match received.await {
         Ok(body) => api.webhook.receive(&headers, &body, Timestamp::now()),
         Err(error) => return problem::render(&error, &request_id),
     };

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::time::Instant;
 
+use super::pace::Pace;
 use super::queue::{Answer, Waiting, bury};
 use super::rows;
 use crate::inference::pool::{Lease, Run};
@@ -19,6 +20,7 @@ pub(super) struct Batch {
     pub(super) metrics: QueueMetrics,
     /// Set once a merged run gave outputs that do not come apart.
     pub(super) uneven: Arc<AtomicBool>,
+    pub(super) pace: Arc<Pace>,
 }
 
 impl Batch {
@@ -40,11 +42,11 @@ impl Batch {
         }
         let merged = match calls.len() {
             0 | 1 => None,
-            _ => run_merged(&calls, lease, &self.metrics, &self.uneven),
+            _ => run_merged(&calls, lease, &self.metrics, &self.uneven, &self.pace),
         };
         let Some(runs) = merged else {
             for call in calls {
-                run_alone(call, lease, &self.metrics);
+                run_alone(call, lease, &self.metrics, &self.pace);
             }
             return;
         };
@@ -60,15 +62,20 @@ fn run_merged(
     lease: &mut Lease,
     metrics: &QueueMetrics,
     uneven: &AtomicBool,
+    pace: &Pace,
 ) -> Option<Vec<Run>> {
+    let start = Instant::now();
     let inputs: Vec<&[Tensor]> = calls.iter().map(|call| call.inputs.as_slice()).collect();
     let lengths: Option<Vec<usize>> = calls.iter().map(|call| call.n_rows).collect();
     let (inputs, lengths) = (rows::join(&inputs)?, lengths?);
+    let joined = start.elapsed();
     let deadline = calls.iter().map(|call| call.deadline).max()?;
     let Ok(run) = lease.run(inputs, deadline) else {
         metrics.repeated.inc();
         return None;
     };
+    pace.ran(run.took);
+    let ran = Instant::now();
     let Some(outputs) = rows::split(run.outputs, &lengths) else {
         metrics.repeated.inc();
         if !uneven.swap(true, Ordering::Relaxed) {
@@ -78,7 +85,8 @@ fn run_merged(
         }
         return None;
     };
-    metrics.observe_rows(lengths.iter().sum());
+    let n_rows = lengths.iter().sum();
+    metrics.ran_merged(n_rows, joined, run.took, ran.elapsed());
     let runs = outputs.into_iter().map(|outputs| Run {
         outputs,
         started: run.started,
@@ -87,14 +95,17 @@ fn run_merged(
     Some(runs.collect())
 }
 
-fn run_alone(mut call: Waiting, lease: &mut Lease, metrics: &QueueMetrics) {
+fn run_alone(mut call: Waiting, lease: &mut Lease, metrics: &QueueMetrics, pace: &Pace) {
     // Others may have run since it was looked at.
     if call.is_dead(Instant::now()) {
         return bury(call, metrics);
     }
     let inputs = std::mem::take(&mut call.inputs);
-    metrics.observe_rows(call.n_rows.unwrap_or(1));
     let outcome = lease.run(inputs, call.deadline);
+    if let Ok(run) = &outcome {
+        pace.ran(run.took);
+        metrics.ran(call.n_rows.unwrap_or(1), run.took);
+    }
     answer(call, outcome);
 }
 

@@ -1,6 +1,7 @@
 //! Dynamic batching and admission: calls on one model that find every engine busy wait here, and become one run.
 //!
-//! A call that finds an engine free runs at once, with nothing of this: no lock, no allocation, no other thread.
+//! A call that finds an engine free runs at once, with nothing of this: no lock, no allocation, no other thread; unless
+//! calls have lately come in company and a run has a price of its own: then all that are ready come in first (`company`).
 //! Others take a place in a bounded queue (`queue`) and wait for two things, whichever comes first: their answer, or an
 //! engine. Whoever gets an engine runs what waits next, be it the own call or not (`batch`): the calls' rows are joined
 //! on axis 0 (`rows`), run once, and handed back. So what came in during one run is the next.
@@ -11,7 +12,9 @@
 //! Not here: whether a model's calls can be merged at all (`merging`), how long a run takes (`estimate`).
 
 mod batch;
+mod company;
 mod config;
+mod pace;
 mod queue;
 mod rows;
 #[cfg(test)]
@@ -28,6 +31,8 @@ pub(super) use queue::Limits;
 pub(super) use rows::{join as join_rows, part, split as split_rows};
 
 use self::batch::Batch;
+use self::company::Company;
+use self::pace::Pace;
 use self::queue::{Answer, Queue};
 use super::Error;
 use super::estimate::Estimate;
@@ -36,6 +41,7 @@ use crate::shutdown::{detach_blocking, run_blocking};
 use crate::telemetry::metrics::QueueMetrics;
 use crate::types::tensor::Tensor;
 use crate::types::urgency::Urgency;
+use crate::workers::PerWorker;
 
 /// As many permits as there are cores, for runs that leave their callers' threads; shared by all models, first come first
 /// served. A model has at most as many runs in line as it has engines.
@@ -45,9 +51,11 @@ pub(super) type Cores = Arc<Semaphore>;
 pub(super) struct Batcher {
     pub(super) pool: Arc<Pool>,
     queue: Queue,
+    company: PerWorker<Company>,
     cores: Cores,
     /// Set once a merged run gave outputs that do not come apart.
     uneven: Arc<AtomicBool>,
+    pace: Arc<Pace>,
 }
 
 /// How calls of a model are run, as far as that is known only once it was tried out.
@@ -65,8 +73,10 @@ impl Batcher {
         Arc::new(Self {
             pool,
             queue: Queue::new(limits),
+            company: PerWorker::new(|| Company::new(limits)),
             cores,
             uneven: Arc::default(),
+            pace: Arc::default(),
         })
     }
 
@@ -81,20 +91,68 @@ impl Batcher {
         urgency: Urgency,
         how: &How,
     ) -> Result<Run, Error> {
+        let is_short = how.estimate.is_short(n_rows);
+        if is_short && self.merges(how) && !self.collects(how) && how.estimate.favours_merging() {
+            let company = self.company.here();
+            if company.is_expected() {
+                // On the heap, so that a call that runs at once is no larger for it.
+                return Box::pin(self.in_company(inputs, urgency, how, company)).await;
+            }
+        }
         if !self.collects(how)
             && let Some(mut lease) = self.pool.try_claim()
         {
-            if how.estimate.is_short(n_rows) {
-                how.metrics.observe_rows(n_rows.unwrap_or(1));
-                return lease.run(inputs, urgency.deadline);
+            if is_short {
+                let outcome = lease.run(inputs, urgency.deadline);
+                self.ended(&outcome, n_rows, how);
+                return outcome;
             }
             if let Ok(core) = Arc::clone(&self.cores).try_acquire_owned() {
-                how.metrics.observe_rows(n_rows.unwrap_or(1));
-                return run_elsewhere(lease, core, inputs, urgency).await;
+                let outcome = run_elsewhere(lease, core, inputs, urgency).await;
+                self.ended(&outcome, n_rows, how);
+                return outcome;
             }
         }
         // On the heap, so that a call that need not wait is no larger for it.
         Box::pin(self.wait(inputs, urgency, how)).await
+    }
+
+    /// A run of one call. Whoever did not wait for its end does not count it.
+    fn ended(&self, outcome: &Answer, n_rows: Option<usize>, how: &How) {
+        if let Ok(run) = outcome {
+            self.pace.ran(run.took);
+            how.metrics.ran(n_rows.unwrap_or(1), run.took);
+        }
+    }
+
+    /// Lets all calls that are ready on this event loop come in, and runs them as one, unless one of them did.
+    async fn in_company(
+        &self,
+        inputs: Vec<Tensor>,
+        urgency: Urgency,
+        how: &How,
+        company: &Company,
+    ) -> Result<Run, Error> {
+        let (called, queue) = (Instant::now(), &company.queue);
+        let (sender, mut answer) = oneshot::channel();
+        let place = queue
+            .push(inputs, false, urgency, sender, &how.metrics)
+            .map_err(|error| self.with_time(error, queue, how))?;
+        tokio::task::yield_now().await;
+        if answer.is_empty()
+            && how
+                .estimate
+                .is_short(Some(queue.rows_at_hand(self.max_rows(how))))
+            && let Some(lease) = self.pool.try_claim()
+        {
+            company.met(self.lead(queue, lease, None, how));
+        }
+        if let Ok(outcome) = answer.try_recv() {
+            place.left();
+            return outcome;
+        }
+        // No engine is free, or more came in than one short run can take.
+        self.wait_for(answer, called, urgency, queue, how).await
     }
 
     /// No merged run came out uneven.
@@ -127,18 +185,40 @@ impl Batcher {
         }
         let (sender, answer) = oneshot::channel();
         let alone = !self.merges(how);
+        let queue = &self.queue;
+        let _place = queue
+            .push(inputs, alone, urgency, sender, &how.metrics)
+            .map_err(|error| self.with_time(error, queue, how))?;
+        self.wait_for(answer, called, urgency, queue, how).await
+    }
+
+    /// Waits for the answer to a call that has its place in this queue, no longer than its deadline.
+    async fn wait_for(
+        &self,
+        answer: oneshot::Receiver<Answer>,
+        called: Instant,
+        urgency: Urgency,
+        queue: &Queue,
+        how: &How,
+    ) -> Result<Run, Error> {
         let _waiting = how.metrics.waiting();
-        let place = self
-            .queue
-            .push(inputs, alone, urgency, sender, &how.metrics)?;
-        let outcome =
-            timeout_at(urgency.deadline.instant(), self.answer(answer, called, how)).await;
-        let outcome = outcome.unwrap_or_else(|_| {
+        let answer = self.answer(answer, called, queue, how);
+        let outcome = timeout_at(urgency.deadline.instant(), answer).await;
+        outcome.unwrap_or_else(|_| {
             how.metrics.expired.inc();
             Err(Error::DeadlineExceeded)
-        });
-        drop(place);
-        outcome
+        })
+    }
+
+    /// Says when what waits now should have run.
+    fn with_time(&self, mut error: Error, queue: &Queue, how: &How) -> Error {
+        if let Error::Overloaded { retry_after, .. } | Error::OverloadedRows { retry_after, .. } =
+            &mut error
+        {
+            let n_runs = queue.n_runs(self.max_rows(how));
+            *retry_after = self.pace.time_for(n_runs, self.pool.n_engines());
+        }
+        error
     }
 
     /// Waits for the answer, and for engines to run with what waits.
@@ -146,9 +226,10 @@ impl Batcher {
         &self,
         mut answer: oneshot::Receiver<Answer>,
         called: Instant,
+        queue: &Queue,
         how: &How,
     ) -> Answer {
-        if self.collects(how) && self.queue.rows_at_hand(usize::MAX) < how.config.enough_rows() {
+        if self.collects(how) && queue.rows_at_hand(usize::MAX) < how.config.enough_rows() {
             tokio::select! {
                 biased;
                 answer = &mut answer => return received(answer),
@@ -159,9 +240,9 @@ impl Batcher {
             tokio::select! {
                 biased;
                 answer = &mut answer => return received(answer),
-                claimed = self.claim(how) => {
+                claimed = self.claim(queue, how) => {
                     let (lease, core) = claimed?;
-                    if !self.lead(lease, core, how) {
+                    if self.lead(queue, lease, core, how) == 0 {
                         // Nothing waits, so this call is being run.
                         return received(answer.await);
                     }
@@ -171,9 +252,13 @@ impl Batcher {
     }
 
     /// An engine, and a core if what waits takes long.
-    async fn claim(&self, how: &How) -> Result<(Lease, Option<OwnedSemaphorePermit>), Error> {
+    async fn claim(
+        &self,
+        queue: &Queue,
+        how: &How,
+    ) -> Result<(Lease, Option<OwnedSemaphorePermit>), Error> {
         let lease = self.pool.claim().await?;
-        let n_rows = self.queue.rows_at_hand(self.max_rows(how));
+        let n_rows = queue.rows_at_hand(self.max_rows(how));
         if how.estimate.is_short(Some(n_rows)) {
             return Ok((lease, None));
         }
@@ -182,16 +267,24 @@ impl Batcher {
         Ok((lease, Some(core.map_err(|_| Error::Stopping)?)))
     }
 
-    /// Runs what waits, here or elsewhere; `false` if nothing does.
-    fn lead(&self, mut lease: Lease, core: Option<OwnedSemaphorePermit>, how: &How) -> bool {
-        let calls = self.queue.take(self.max_rows(how), &how.metrics);
-        if calls.is_empty() {
-            return false;
+    /// Runs what waits, here or elsewhere, and says how many calls that are.
+    fn lead(
+        &self,
+        queue: &Queue,
+        mut lease: Lease,
+        core: Option<OwnedSemaphorePermit>,
+        how: &How,
+    ) -> usize {
+        let calls = queue.take(self.max_rows(how), &how.metrics);
+        let n_calls = calls.len();
+        if n_calls == 0 {
+            return 0;
         }
         let batch = Batch {
             calls,
             metrics: how.metrics.clone(),
             uneven: Arc::clone(&self.uneven),
+            pace: Arc::clone(&self.pace),
         };
         if how.estimate.is_short(Some(batch.n_rows())) {
             batch.run(&mut lease);
@@ -202,7 +295,7 @@ impl Batcher {
                 drop((lease, core));
             });
         }
-        true
+        n_calls
     }
 }
 

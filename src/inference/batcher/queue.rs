@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -70,7 +71,7 @@ impl Queue {
 
     /// Takes a place; `alone` for a call that goes into no run with others.
     ///
-    /// Errors: `Overloaded`.
+    /// Errors: `Overloaded`, without a time to try again, which the caller knows.
     pub(super) fn push(
         &self,
         inputs: Vec<Tensor>,
@@ -108,12 +109,27 @@ impl Queue {
             Priority::Low => limit.div_ceil(2),
         };
         if waiting.n_calls >= may_have(calls.get()) {
-            return Err(Error::Overloaded { max_waiting: calls });
+            return Err(Error::Overloaded {
+                max_waiting: calls,
+                retry_after: Duration::ZERO,
+            });
         }
         if waiting.n_calls > 0 && waiting.n_rows + n_rows > may_have(rows.get()) {
-            return Err(Error::OverloadedRows { max_rows: rows });
+            return Err(Error::OverloadedRows {
+                max_rows: rows,
+                retry_after: Duration::ZERO,
+            });
         }
         Ok(())
+    }
+
+    /// How many runs it takes until nothing waits any more.
+    pub(super) fn n_runs(&self, max_rows: usize) -> usize {
+        let waiting = self.lock();
+        match max_rows {
+            0 => waiting.n_calls,
+            _ => waiting.n_rows.div_ceil(max_rows).min(waiting.n_calls),
+        }
     }
 
     /// Rows of the next run, as things stand: what `take` would give, without regard to shapes.
@@ -212,6 +228,13 @@ pub(super) struct Place<'a> {
     lane: usize,
 }
 
+impl Place<'_> {
+    /// The call was taken out, so nothing need be looked for.
+    pub(super) fn left(self) {
+        std::mem::forget(self);
+    }
+}
+
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut waiting = self.queue.lock();
@@ -225,8 +248,6 @@ impl Drop for Place<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use ndarray::{ArrayD, IxDyn};
 
     use super::*;

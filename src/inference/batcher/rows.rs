@@ -85,8 +85,8 @@ macro_rules! join_as {
 
 fn join_tensors(parts: &[&Tensor]) -> Option<Tensor> {
     join_as!(
-        parts, Bool, Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64, Float16, Float32,
-        Float64, String
+        parts, Bool, Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64, Float16, BFloat16,
+        Float32, Float64, String
     )
 }
 

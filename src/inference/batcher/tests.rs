@@ -97,6 +97,8 @@ struct Setup {
     config: Config,
     /// Runs stay on their callers' threads.
     short: bool,
+    /// And they cost as much whatever their rows, so that it pays to let others come first.
+    sociable: bool,
 }
 
 fn config(max_rows: usize) -> Config {
@@ -113,6 +115,7 @@ impl Default for Setup {
             max_waiting: 100,
             config: config(100),
             short: true,
+            sociable: false,
         }
     }
 }
@@ -134,16 +137,16 @@ impl Model {
             rows: const { NonZeroUsize::new(1000).unwrap() },
         };
         let pool = Pool::new((0..setup.n_engines).map(engine).collect());
-        let took = Duration::ZERO;
-        let warm_run = WarmRun { n_rows: 1, took };
+        let took = Duration::from_micros(if setup.sociable { 5 } else { 0 });
+        let run = |n_rows| WarmRun { n_rows, took };
         Self {
             batcher: Batcher::new(pool, limits, cores),
             how: How {
                 config: setup.config,
                 merges: true,
                 estimate: Estimate {
-                    warm_run: setup.short.then_some(warm_run),
-                    large_run: None,
+                    warm_run: setup.short.then(|| run(1)),
+                    large_run: setup.short.then(|| run(32)),
                 },
                 metrics: QueueMetrics::default(),
             },
@@ -215,6 +218,24 @@ async fn calls_that_waited_for_an_engine_become_one_run_and_each_gets_its_own_ro
     assert_eq!(second.await.unwrap(), expected(2, &[0.3]));
     assert_eq!(third.await.unwrap(), expected(3, &[0.4, 0.5, 0.6]));
     assert_eq!(model.runs(), [[1, 2, 3]]);
+}
+
+#[tokio::test]
+async fn short_calls_that_are_ready_together_become_one_run() {
+    let model = Model::new(&Setup {
+        sociable: true,
+        ..Setup::default()
+    });
+    let calls = (1..=5).map(|number| model.call(number, &[0.5], soon()));
+    for (number, outcome) in (1..).zip(futures::future::join_all(calls).await) {
+        assert_eq!(outcome.unwrap(), expected(number, &[0.5]));
+    }
+    assert_eq!(model.runs(), [[1, 2, 3, 4, 5]]);
+
+    // Nobody else comes any more: after one look for others the next call runs at once.
+    model.call(6, &[0.5], soon()).await.unwrap();
+    let mut alone = std::pin::pin!(model.call(7, &[0.5], soon()));
+    assert!(poll!(&mut alone).is_ready());
 }
 
 #[tokio::test]
@@ -528,6 +549,7 @@ impl<'a> Schedule<'a> {
                 ..config(max_rows)
             },
             short: true,
+            sociable: random.chance(2),
         };
         let mut model = Model::new(&setup);
         model.how.merges = !random.chance(8);
@@ -598,7 +620,7 @@ impl<'a> Schedule<'a> {
                 values,
                 deadline,
             }),
-            Poll::Ready(Err(Error::Overloaded { max_waiting })) => {
+            Poll::Ready(Err(Error::Overloaded { max_waiting, .. })) => {
                 let room = match priority {
                     Priority::Low => max_waiting.get().div_ceil(2),
                     Priority::High | Priority::Normal => max_waiting.get(),

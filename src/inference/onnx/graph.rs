@@ -66,7 +66,8 @@ fn tensor(value_type: &ValueType) -> Option<(DType, Vec<i64>)> {
     }
 }
 
-/// `None` for types without a counterpart in `types::tensor`, among them `bfloat16`.
+/// `None` for types without a counterpart in `types::tensor`: complex numbers, and those of less than eight bits or of
+/// eight-bit floating point.
 fn dtype(element: TensorElementType) -> Option<DType> {
     match element {
         TensorElementType::Bool => Some(DType::Bool),
@@ -79,6 +80,7 @@ fn dtype(element: TensorElementType) -> Option<DType> {
         TensorElementType::Uint32 => Some(DType::UInt32),
         TensorElementType::Uint64 => Some(DType::UInt64),
         TensorElementType::Float16 => Some(DType::Float16),
+        TensorElementType::Bfloat16 => Some(DType::BFloat16),
         TensorElementType::Float32 => Some(DType::Float32),
         TensorElementType::Float64 => Some(DType::Float64),
         TensorElementType::String => Some(DType::String),

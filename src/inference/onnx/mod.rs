@@ -6,6 +6,7 @@
 //! Not here: where the library is (`library`), whether a file may be opened (`external_data`).
 
 mod graph;
+mod providers;
 mod values;
 
 use std::fmt::Display;
@@ -15,16 +16,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ort::environment::Environment;
 use ort::logging::LogLevel;
-use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::session::{RunOptions, Session};
 
 use super::library::Place;
-use super::{Engine, Error, ExecutionMode, GraphOptimization, SessionOptions};
+use super::{
+    Arena, Config, Engine, Error, ExecutionMode, GraphOptimization, Provider, SessionOptions,
+};
 use crate::types::signature::Graph;
 use crate::types::tensor::{Output, Tensor};
 
 /// The library loaded into this process, if one is: there cannot be a second.
 static LOADED: Mutex<Option<Library>> = Mutex::new(None);
+
+/// What sessions are to run on, whatever their model.
+#[derive(Debug, Clone)]
+pub(super) struct Machine {
+    pub(super) arena: Arena,
+    /// Those that the library has, in order.
+    pub(super) providers: Vec<Provider>,
+}
 
 /// The loaded library.
 #[derive(Clone)]
@@ -48,6 +59,14 @@ impl Library {
         &self.version
     }
 
+    /// What is configured, without the providers that the library has not; those are named in the log.
+    pub(super) fn machine(&self, config: &Config) -> Machine {
+        Machine {
+            arena: config.arena,
+            providers: providers::available(&config.providers),
+        }
+    }
+
     pub(super) fn environment(&self) -> &Environment {
         &self.environment
     }
@@ -57,10 +76,11 @@ impl Library {
         &self,
         path: &Path,
         options: &SessionOptions,
+        machine: &Machine,
     ) -> Result<(Graph, OnnxEngine), Error> {
         // `ort` panics on a graph with kinds of values that it does not know.
         let opened = catch_unwind(AssertUnwindSafe(|| {
-            build(&self.environment, options)?.commit_from_file(path)
+            build(&self.environment, options, machine)?.commit_from_file(path)
         }));
         let session = match opened {
             Ok(Ok(session)) => session,
@@ -73,7 +93,15 @@ impl Library {
             }
         };
         let graph = graph::describe(&session, path)?;
-        Ok((graph, OnnxEngine { session }))
+        let run_options = match machine.arena {
+            Arena::Keep | Arena::Off => None,
+            Arena::Shrink => Some(shrinking().map_err(|error| not_loaded(path, &error))?),
+        };
+        let engine = OnnxEngine {
+            session,
+            run_options,
+        };
+        Ok((graph, engine))
     }
 }
 
@@ -144,7 +172,18 @@ fn log(level: LogLevel, category: &str, _id: &str, _location: &str, message: &st
     }
 }
 
-fn build(environment: &Environment, options: &SessionOptions) -> ort::Result<SessionBuilder> {
+/// Has the processor's arena give back what a run left unused.
+fn shrinking() -> ort::Result<RunOptions> {
+    let mut options = RunOptions::new()?;
+    options.set("memory.enable_memory_arena_shrinkage", "cpu:0")?;
+    Ok(options)
+}
+
+fn build(
+    environment: &Environment,
+    options: &SessionOptions,
+    machine: &Machine,
+) -> ort::Result<SessionBuilder> {
     let mut builder = Session::builder(environment)?
         .with_optimization_level(match options.graph_optimization {
             GraphOptimization::Disabled => GraphOptimizationLevel::Disable,
@@ -158,6 +197,7 @@ fn build(environment: &Environment, options: &SessionOptions) -> ort::Result<Ses
         .with_inter_op_spinning(false)?
         // It remembers every number of rows that it ever saw, and helps only where that number stays the same.
         .with_memory_pattern(false)?;
+    builder = providers::register(builder, machine)?;
     if let Some(threads) = options.intra_op_threads {
         builder = builder.with_intra_threads(threads.get())?;
     }
@@ -201,6 +241,8 @@ fn stays_in_session(key: &str) -> bool {
 /// One session.
 pub(super) struct OnnxEngine {
     session: Session,
+    /// Where runs need other than the defaults.
+    run_options: Option<RunOptions>,
 }
 
 impl Engine for OnnxEngine {
@@ -218,7 +260,11 @@ impl Engine for OnnxEngine {
             })?;
             lent.push(value);
         }
-        let outputs = self.session.run(lent.as_slice()).map_err(run_error)?;
+        let outputs = match &self.run_options {
+            None => self.session.run(lent.as_slice()),
+            Some(options) => self.session.run_with_options(lent.as_slice(), options),
+        };
+        let outputs = outputs.map_err(run_error)?;
         let mut taken = Vec::with_capacity(outputs.len());
         for value in outputs.values() {
             taken.push(values::take(&value).map_err(run_error)?);

@@ -22,6 +22,7 @@ pub(super) fn lend(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>> {
         Tensor::UInt32(array) => lend_array(array),
         Tensor::UInt64(array) => lend_array(array),
         Tensor::Float16(array) => lend_array(array),
+        Tensor::BFloat16(array) => lend_array(array),
         Tensor::Float32(array) => lend_array(array),
         Tensor::Float64(array) => lend_array(array),
         Tensor::String(array) => {
@@ -60,6 +61,7 @@ pub(super) fn take(value: &DynValue) -> ort::Result<Output> {
         TensorElementType::Uint32 => Tensor::UInt32(take_array(value)?),
         TensorElementType::Uint64 => Tensor::UInt64(take_array(value)?),
         TensorElementType::Float16 => Tensor::Float16(take_array(value)?),
+        TensorElementType::Bfloat16 => Tensor::BFloat16(take_array(value)?),
         TensorElementType::Float32 => Tensor::Float32(take_array(value)?),
         TensorElementType::Float64 => Tensor::Float64(take_array(value)?),
         TensorElementType::String => {

@@ -18,6 +18,7 @@ use crate::models::catalog::{ModelCatalog, ServedVersion};
 use crate::models::error::{Error, LoadError};
 use crate::models::policy::Policy;
 use crate::models::registry::ModelRegistry;
+use crate::models::thread::{Lost, Thread};
 use crate::models::traffic::Rules;
 use crate::shutdown::run_blocking;
 use crate::types::names::{ModelRef, ModelVersion, VersionSelector};
@@ -29,6 +30,8 @@ pub(super) type Tags = BTreeMap<String, String>;
 pub struct Loader<B: Binder> {
     pub(super) registry: Arc<dyn ModelRegistry>,
     runtime: Runtime,
+    /// Where versions are opened and closed.
+    pub(super) thread: Arc<Thread>,
     binder: Arc<B>,
     pub(super) policy: Arc<Policy>,
     pub(super) traffic: Arc<Rules<B::Plan>>,
@@ -39,6 +42,7 @@ impl<B: Binder> Clone for Loader<B> {
         Self {
             registry: Arc::clone(&self.registry),
             runtime: self.runtime.clone(),
+            thread: Arc::clone(&self.thread),
             binder: Arc::clone(&self.binder),
             policy: Arc::clone(&self.policy),
             traffic: Arc::clone(&self.traffic),
@@ -70,6 +74,7 @@ impl<B: Binder> Loader<B> {
         Self {
             registry,
             runtime,
+            thread: Arc::new(Thread::start("models")),
             binder: Arc::new(binder),
             policy: Arc::new(policy),
             traffic: Arc::new(Rules::none()),
@@ -145,22 +150,18 @@ impl<B: Binder> Loader<B> {
             let outcome = open(&runtime, &*binder, &directory, name, version, tags);
             (files, outcome)
         };
-        match run_blocking(work).await {
+        match self.thread.run(work).await {
             Ok((files, outcome)) => Attempt {
                 files: Some(files),
                 outcome,
             },
-            Err(error) => {
-                let error = if error.is_panic() {
-                    inference::Error::Panicked
-                } else {
-                    inference::Error::Stopping
-                };
-                Attempt {
-                    files: None,
-                    outcome: Err(error.into()),
-                }
-            }
+            Err(lost) => Attempt {
+                files: None,
+                outcome: Err(match lost {
+                    Lost::Panicked => inference::Error::Panicked.into(),
+                    Lost::NoThread => inference::Error::Stopping.into(),
+                }),
+            },
         }
     }
 

@@ -172,9 +172,10 @@ impl<B: Binder> Watcher<B> {
     pub(super) fn begin_freeing(&mut self) {
         let left = self.slots.take_left();
         if !left.is_empty() {
+            let thread = Arc::clone(&self.loader.thread);
             let free = async move {
                 // Closing sessions takes milliseconds. A panic there has nobody to tell.
-                let _ = run_blocking(move || drop(left)).await;
+                let _ = thread.run(move || drop(left)).await;
                 Event::Freed
             };
             self.work.push(free.boxed());

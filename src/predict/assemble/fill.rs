@@ -47,6 +47,7 @@ fn fill(filling: &Filling<'_>) -> Result<Tensor, Error> {
         DType::UInt32 => Tensor::UInt32(filling.array()?),
         DType::UInt64 => Tensor::UInt64(filling.array()?),
         DType::Float16 => Tensor::Float16(filling.array()?),
+        DType::BFloat16 => Tensor::BFloat16(filling.array()?),
         DType::Float64 => Tensor::Float64(filling.array()?),
         DType::String => Tensor::String(filling.array()?),
         // The plan refuses graphs with other element types.

@@ -64,6 +64,7 @@ impl Binder for PlanBinder {
         let config = self.models.get(name);
         Queueing {
             batching: config.map(|config| config.batching).unwrap_or_default(),
+            cache: config.map(|config| config.cache).unwrap_or_default(),
             metrics: self.metrics.queue(name, version),
         }
     }

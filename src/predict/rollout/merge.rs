@@ -35,6 +35,7 @@ pub(super) fn merge(variants: &[VariantRows], answers: &[Prediction]) -> Result<
         outputs,
         features: merge_features(answers, &order),
         timings: longest(answers),
+        cached: answers.iter().all(|answer| answer.cached),
     })
 }
 

@@ -78,7 +78,7 @@ pub(super) async fn serve(
         Ok(_) => {
             for (part, answer) in answers.iter().enumerate() {
                 metrics(part).count(CODE_OK);
-                metrics(part).observe(&answer.timings, answer.n_rows);
+                metrics(part).observe(&answer.timings, answer.n_rows, answer.cached);
             }
         }
         Err(error) => metrics(failed).count(error.code()),

@@ -1,6 +1,6 @@
 //! Nested lists into tensors, as `numpy.array` makes them.
 
-use half::f16;
+use half::{bf16, f16};
 use ndarray::{ArrayD, IxDyn};
 
 use super::number::{self, Dialect};
@@ -117,6 +117,7 @@ pub(super) fn tensor(
         DType::UInt32 => integers!(UInt32, u32),
         DType::UInt64 => integers!(UInt64, u64),
         DType::Float16 => array!(Float16, |cell| number::float(cell).map(f16::from_f64)),
+        DType::BFloat16 => array!(BFloat16, |cell| number::float(cell).map(bf16::from_f64)),
         DType::Float32 => array!(Float32, |cell| number::float(cell).map(narrow)),
         DType::Float64 => array!(Float64, number::float),
         DType::String => array!(String, |cell| number::text(cell, dialect)),
@@ -194,6 +195,7 @@ mod tests {
             DType::Bool,
             DType::UInt8,
             DType::Float16,
+            DType::BFloat16,
             DType::Float32,
             DType::String,
         ] {

@@ -24,7 +24,7 @@ pub(super) enum Dialect {
 /// conversion to the model's own precision comes later.
 pub(super) fn cell(value: &Cell, wanted: DType, dialect: Dialect) -> Result<Cell, String> {
     match wanted {
-        DType::Float16 | DType::Float32 | DType::Float64 => match value {
+        DType::Float16 | DType::BFloat16 | DType::Float32 | DType::Float64 => match value {
             Cell::Text(_) | Cell::List(_) => float(value).map(Cell::Float),
             number => Ok(number.clone()),
         },

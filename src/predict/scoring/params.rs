@@ -68,7 +68,7 @@ fn check_scalar(spec: &ParamSpec, value: &Value) -> Result<(), String> {
     let fits = match (dtype, value) {
         (_, Value::Null) => true,
         (DType::Bool, Value::Bool(_)) => true,
-        (DType::Float16 | DType::Float32 | DType::Float64, Value::Number(_)) => true,
+        (dtype, Value::Number(_)) if dtype.is_float() => true,
         (DType::String | DType::Binary | DType::Datetime, Value::String(_)) => true,
         (_, Value::Number(number)) if dtype.is_integer() => number.is_i64() || number.is_u64(),
         _ => false,

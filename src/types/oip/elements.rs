@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use half::f16;
+use half::{bf16, f16};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
 
@@ -37,6 +37,7 @@ pub fn json_data(tensor: &str, dtype: DType, shape: &Shape, data: &str) -> Resul
         DType::UInt32 => elements!(UInt32),
         DType::UInt64 => elements!(UInt64),
         DType::Float16 => elements!(Float16),
+        DType::BFloat16 => elements!(BFloat16),
         DType::Float32 => elements!(Float32),
         DType::Float64 => elements!(Float64),
         DType::String | DType::Binary => elements!(String),
@@ -291,9 +292,9 @@ macro_rules! floats {
     };
 }
 
-floats!(f16: f16::from_f64, f32: |value| value as f32, f64: std::convert::identity);
+floats!(f16: f16::from_f64, bf16: bf16::from_f64, f32: |value| value as f32, f64: std::convert::identity);
 
-/// Appends the tensor's elements as a flat JSON list. `f16` and `f32` are widened to the same number in `f64`.
+/// Appends the tensor's elements as a flat JSON list. `f16`, `bf16` and `f32` are widened to the same number in `f64`.
 pub fn write_json_data(tensor: &Tensor, out: &mut Vec<u8>) -> serde_json::Result<()> {
     match tensor {
         Tensor::Bool(array) => write(out, array.iter()),
@@ -306,6 +307,7 @@ pub fn write_json_data(tensor: &Tensor, out: &mut Vec<u8>) -> serde_json::Result
         Tensor::UInt32(array) => write(out, array.iter()),
         Tensor::UInt64(array) => write(out, array.iter()),
         Tensor::Float16(array) => write(out, array.iter().map(|number| Number(number.to_f64()))),
+        Tensor::BFloat16(array) => write(out, array.iter().map(|number| Number(number.to_f64()))),
         Tensor::Float32(array) => write(out, array.iter().map(|number| Number(f64::from(*number)))),
         Tensor::Float64(array) => write(out, array.iter().map(|number| Number(*number))),
         Tensor::String(array) => write(out, array.iter()),
@@ -369,7 +371,12 @@ mod tests {
     fn numbers_that_json_has_not_are_texts_and_null_is_nan() {
         let data = r#"["NaN",null,"Infinity","-Infinity",2]"#;
         let wanted = r#"["NaN","NaN","Infinity","-Infinity",2.0]"#;
-        for dtype in [DType::Float16, DType::Float32, DType::Float64] {
+        for dtype in [
+            DType::Float16,
+            DType::BFloat16,
+            DType::Float32,
+            DType::Float64,
+        ] {
             assert_eq!(read(dtype, &[5], data).unwrap(), wanted);
         }
     }
@@ -389,6 +396,7 @@ mod tests {
             (DType::Float32, "[1, true]", "element 1: true is no FP32"),
             (DType::Float32, "[1, 1e39]", "does not fit FP32"),
             (DType::Float16, "[1, 65536]", "does not fit FP16"),
+            (DType::BFloat16, "[1, 3.4e38]", "does not fit BF16"),
             (DType::String, "[\"a\", 1]", "element 1: 1 is no BYTES"),
             (DType::Int32, "[1, {}]", "element 1: "),
             (DType::Int32, "1", "`data` is not a list"),

@@ -19,6 +19,16 @@ pub enum Error {
         shape: Vec<i64>,
         reason: &'static str,
     },
+    #[error("tensor `{tensor}` has {actual} dimensions, more than the limit of {limit}")]
+    Dimensions {
+        tensor: String,
+        limit: usize,
+        actual: usize,
+    },
+    #[error("the request has {actual} inputs, more than the limit of {limit}")]
+    TooManyInputs { actual: usize, limit: usize },
+    #[error("output `{output}` is asked for twice")]
+    OutputTwice { output: String },
     #[error(
         "tensor `{tensor}`: {actual} where its shape {shape:?} and datatype {datatype} make {wanted}"
     )]
@@ -64,6 +74,9 @@ impl Failure for Error {
             | Self::Malformed { .. }
             | Self::Datatype { .. }
             | Self::Shape { .. }
+            | Self::Dimensions { .. }
+            | Self::TooManyInputs { .. }
+            | Self::OutputTwice { .. }
             | Self::Length { .. }
             | Self::Data { .. }
             | Self::UnknownOutput { .. } => ErrorClass::InvalidInput,
@@ -75,9 +88,11 @@ impl Failure for Error {
     fn code(&self) -> &'static str {
         match self {
             Self::ModelRef(_) | Self::TwoVersions { .. } => "model_reference_malformed",
-            Self::Malformed { .. } => "infer_request_malformed",
+            Self::Malformed { .. } | Self::TooManyInputs { .. } | Self::OutputTwice { .. } => {
+                "infer_request_malformed"
+            }
             Self::Datatype { .. } => "tensor_datatype_unsupported",
-            Self::Shape { .. } => "tensor_shape_invalid",
+            Self::Shape { .. } | Self::Dimensions { .. } => "tensor_shape_invalid",
             Self::Length { .. } => "tensor_length_wrong",
             Self::Data { .. } => "tensor_data_invalid",
             Self::UnknownOutput { .. } => "output_unknown",
@@ -93,9 +108,13 @@ impl Failure for Error {
             Self::TwoVersions { .. } => "give the version once",
             Self::Malformed { .. } | Self::Length { .. } | Self::Data { .. } => return None,
             Self::Datatype { .. } => {
-                "use BOOL, INT8 to INT64, UINT8 to UINT64, FP16, FP32, FP64 or BYTES"
+                "use BOOL, INT8 to INT64, UINT8 to UINT64, FP16, BF16, FP32, FP64 or BYTES"
             }
-            Self::Shape { .. } => "give the whole shape, the number of rows first",
+            Self::Shape { .. } | Self::Dimensions { .. } => {
+                "give the whole shape, the number of rows first"
+            }
+            Self::TooManyInputs { .. } => "give each input of the model once",
+            Self::OutputTwice { .. } => "ask for each output once, or for none to get all",
             Self::UnknownOutput { known, .. } => {
                 return Some(format!("its outputs are {known}"));
             }

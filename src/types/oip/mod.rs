@@ -8,6 +8,7 @@ mod elements;
 mod error;
 mod outputs;
 mod raw;
+mod round_trip;
 mod server;
 mod shape;
 
@@ -15,19 +16,40 @@ pub use elements::{json_data, write_json_data};
 pub use error::Error;
 pub use outputs::{OutputTensor, select};
 pub use raw::{decode as decode_raw, encode as encode_raw, text};
+#[doc(hidden)]
+pub use round_trip::check_round_trip;
 pub use server::{EXTENSIONS, PLATFORM, SERVER_NAME, check_load_parameters, unload_refused};
 pub use shape::Shape;
 
 use super::dtype::DType;
-use super::names::{ModelRef, ModelVersion, VersionSelector};
+use super::names::{ModelRef, ModelVersion, VersionSelector, repeated};
 use super::urgency::Priority;
 
-/// The element type that a request names. `BF16` is refused by its name: ONNX models that take it do not load.
+/// The element type that a request names.
 pub fn dtype(tensor: &str, name: &str) -> Result<DType, Error> {
     DType::from_oip(name).ok_or_else(|| Error::Datatype {
         tensor: tensor.to_owned(),
         datatype: name.to_owned(),
     })
+}
+
+/// More than any model has.
+const MAX_INPUTS: usize = 16_384;
+
+/// The names of a request's inputs: each once, and not too many.
+pub fn check_inputs<'a>(
+    names: impl ExactSizeIterator<Item = &'a str> + Clone,
+) -> Result<(), Error> {
+    if names.len() > MAX_INPUTS {
+        return Err(Error::TooManyInputs {
+            actual: names.len(),
+            limit: MAX_INPUTS,
+        });
+    }
+    match repeated(names) {
+        Some(name) => Err(Error::malformed(format!("input `{name}` is given twice"))),
+        None => Ok(()),
+    }
 }
 
 /// The model of a path or message: `name`, `name@alias` or `name:version`, and a version beside it, empty for none. A
@@ -75,8 +97,8 @@ mod tests {
     }
 
     #[test]
-    fn bf16_is_refused_by_its_name() {
-        let error = dtype("x", "BF16").unwrap_err();
-        assert!(error.to_string().contains("`BF16`"), "{error}");
+    fn an_unknown_datatype_is_refused_by_its_name() {
+        let error = dtype("x", "FP8").unwrap_err();
+        assert!(error.to_string().contains("`FP8`"), "{error}");
     }
 }

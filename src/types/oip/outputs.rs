@@ -9,6 +9,7 @@ use std::sync::Arc;
 use ndarray::{ArrayD, IxDyn};
 
 use super::error::Error;
+use crate::types::names::repeated;
 use crate::types::prediction::NamedOutput;
 use crate::types::tensor::{Output, Tensor};
 
@@ -27,6 +28,10 @@ pub fn select<'a>(
     if wanted.is_empty() {
         return outputs.iter().map(output).collect();
     }
+    // An answer is no longer than the model's outputs, however often a request repeats a few bytes.
+    if let Some(output) = twice(outputs, wanted) {
+        return Err(Error::OutputTwice { output });
+    }
     let find = |name: &str| {
         let found = outputs.iter().find(|output| *output.name == *name);
         found.ok_or_else(|| Error::UnknownOutput {
@@ -36,6 +41,13 @@ pub fn select<'a>(
     };
     let wanted = wanted.iter().map(|name| output(find(name.as_ref())?));
     wanted.collect()
+}
+
+/// Looks at no more than one name beyond those that there are.
+fn twice(outputs: &[NamedOutput], wanted: &[impl AsRef<str>]) -> Option<String> {
+    let first = wanted.iter().take(outputs.len() + 1);
+    let first: Vec<&str> = first.map(AsRef::as_ref).collect();
+    repeated(first.into_iter()).map(str::to_owned)
 }
 
 fn names(outputs: &[NamedOutput]) -> String {
@@ -100,6 +112,8 @@ mod tests {
         assert_eq!(some[0].tensor.shape(), [2, 2]);
         let error = select(&outputs, &["q"]).unwrap_err();
         assert!(error.to_string().contains("`q`"), "{error}");
+        let error = select(&outputs, &["p"; 100_000]).unwrap_err();
+        assert!(error.to_string().contains("asked for twice"), "{error}");
         let ragged = [named("p", Output::Maps(vec![row(1.0, 0.0), Vec::new()]))];
         assert!(select(&ragged, &["p"]).is_err());
     }

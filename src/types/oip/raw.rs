@@ -3,7 +3,7 @@
 //! Little-endian, row-major, packed. BOOL is a byte, 0 or 1. A BYTES element is a 4-byte length and that many bytes, here
 //! text in UTF-8; the tensor ends exactly at the end of its last element.
 
-use half::f16;
+use half::{bf16, f16};
 
 use super::error::Error;
 use super::shape::Shape;
@@ -32,6 +32,7 @@ pub fn decode(tensor: &str, dtype: DType, shape: &Shape, bytes: &[u8]) -> Result
         DType::UInt32 => numbers!(UInt32, u32),
         DType::UInt64 => numbers!(UInt64, u64),
         DType::Float16 => numbers!(Float16, f16),
+        DType::BFloat16 => numbers!(BFloat16, bf16),
         DType::Float32 => numbers!(Float32, f32),
         DType::Float64 => numbers!(Float64, f64),
         DType::String | DType::Binary => {
@@ -151,6 +152,7 @@ pub fn encode(tensor: &Tensor, out: &mut Vec<u8>) {
         Tensor::UInt32(array) => numbers!(array, u32),
         Tensor::UInt64(array) => numbers!(array, u64),
         Tensor::Float16(array) => numbers!(array, f16),
+        Tensor::BFloat16(array) => numbers!(array, bf16),
         Tensor::Float32(array) => numbers!(array, f32),
         Tensor::Float64(array) => numbers!(array, f64),
         Tensor::String(array) => {
@@ -187,6 +189,7 @@ mod tests {
             (DType::Int16, (1..5).collect()),
             (DType::UInt16, (1..5).collect()),
             (DType::Float16, (1..5).collect()),
+            (DType::BFloat16, (1..5).collect()),
             (DType::Int32, (1..9).collect()),
             (DType::UInt32, (1..9).collect()),
             (DType::Float32, (1..9).collect()),

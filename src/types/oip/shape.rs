@@ -4,8 +4,11 @@ use ndarray::{ArrayD, IxDyn};
 
 use super::error::Error;
 
+/// More than any model has; each is a list around lists wherever tensors are written down.
+const MAX_DIMENSIONS: usize = 16;
+
 /// Dimensions in front of an empty one cost nothing to send, and a list each to write down.
-const MAX_EMPTY_LISTS: usize = 100_000;
+const MAX_EMPTY_LISTS: usize = 1_000;
 
 /// A shape without negative dimensions, whose product is a number of elements that this machine can count.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +19,13 @@ pub struct Shape {
 
 impl Shape {
     pub fn new(tensor: &str, shape: &[i64]) -> Result<Self, Error> {
+        if shape.len() > MAX_DIMENSIONS {
+            return Err(Error::Dimensions {
+                tensor: tensor.to_owned(),
+                limit: MAX_DIMENSIONS,
+                actual: shape.len(),
+            });
+        }
         let invalid = |reason| Error::Shape {
             tensor: tensor.to_owned(),
             shape: shape.to_vec(),
@@ -83,6 +93,16 @@ mod tests {
             let error = Shape::new("x", &shape).unwrap_err().to_string();
             assert!(error.contains(part) && error.contains("`x`"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_shape_of_very_many_dimensions_is_refused() {
+        assert!(Shape::new("x", &[1; 16]).is_ok());
+        let error = Shape::new("x", &[1; 100_000]).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "tensor `x` has 100000 dimensions, more than the limit of 16"
+        );
     }
 
     #[test]

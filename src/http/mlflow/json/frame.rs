@@ -1,13 +1,15 @@
 //! `dataframe_split` and `dataframe_records`: rows into columns.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny};
 
 use super::diagnosis::not_a_split;
 use super::values::{Fielded, Item, Row};
 use crate::http::mlflow::failure::Refusal;
+use crate::http::mlflow::room::Room;
 use crate::types::cell::Cell;
+use crate::types::names::repeated;
 use crate::types::request::{Cells, ColumnPlace, RequestColumn};
 use crate::types::scoring::{Frame, FrameSource};
 
@@ -40,7 +42,7 @@ impl<'de> Deserialize<'de> for Label {
 }
 
 impl Split {
-    pub(super) fn frame(self) -> Result<Frame, Refusal> {
+    pub(super) fn frame(self, room: Room) -> Result<Frame, Refusal> {
         let n_rows = self.data.len();
         // A list of plain values is one column.
         let width = self.data.iter().map(Item::width).max().unwrap_or(0);
@@ -57,6 +59,7 @@ impl Split {
         if let Some(name) = repeated(names.iter()) {
             return Err(not_a_split(format!("column '{name}' is given twice")));
         }
+        room.check(n_rows, names.len())?;
         let mut columns: Vec<Vec<Cell>> = Vec::with_capacity(names.len());
         columns.resize_with(names.len(), || Vec::with_capacity(n_rows));
         for row in self.data {
@@ -79,19 +82,6 @@ impl Split {
     }
 }
 
-/// Looked for pair by pair while that is cheaper than hashing.
-pub(super) fn repeated<'a>(
-    names: impl ExactSizeIterator<Item = &'a String> + Clone,
-) -> Option<&'a String> {
-    if names.len() <= 16 {
-        let mut rest = names.clone().enumerate();
-        let found = rest.find(|(at, name)| names.clone().take(*at).any(|other| other == *name));
-        return found.map(|(_, name)| name);
-    }
-    let mut seen = HashSet::with_capacity(names.len());
-    names.into_iter().find(|name| !seen.insert(name.as_str()))
-}
-
 fn column(name: String, cells: Vec<Cell>) -> RequestColumn {
     RequestColumn {
         place: ColumnPlace::Rows,
@@ -105,35 +95,33 @@ pub(super) struct Rows(pub(super) Vec<Fielded>);
 
 impl Rows {
     /// Columns in the order in which they first come up; a row without one has null there.
-    pub(super) fn frame(self, source: FrameSource) -> Frame {
+    pub(super) fn frame(self, source: FrameSource, room: Room) -> Result<Frame, Refusal> {
         let n_rows = self.0.len();
-        let mut columns = transposed(self.0, |cells, row| cells.resize(row, Cell::Null));
+        let mut columns = transposed(self.0, Some(room))?;
         for (_, cells) in &mut columns {
             cells.resize(n_rows, Cell::Null);
         }
         let columns = columns.into_iter();
-        Frame {
+        Ok(Frame {
             columns: columns.map(|(name, cells)| column(name, cells)).collect(),
             n_rows,
             named: true,
             source,
-        }
+        })
     }
 
     /// Columns of what the rows have: shorter where a row has no such field.
-    pub(super) fn columns_as_given(self) -> Fielded {
-        let columns = transposed(self.0, |_, _| {}).into_iter();
-        columns
+    pub(super) fn columns_as_given(self) -> Result<Fielded, Refusal> {
+        let columns = transposed(self.0, None)?.into_iter();
+        Ok(columns
             .map(|(name, cells)| (name, Cell::List(cells)))
-            .collect()
+            .collect())
     }
 }
 
-/// `reach` makes a column ready for the cell of a row.
-fn transposed(
-    rows: Vec<Fielded>,
-    reach: impl Fn(&mut Vec<Cell>, usize),
-) -> Vec<(String, Vec<Cell>)> {
+/// Where nulls fill up what rows have not, `room` says how much of that there may be.
+fn transposed(rows: Vec<Fielded>, room: Option<Room>) -> Result<Vec<(String, Vec<Cell>)>, Refusal> {
+    let n_rows = rows.len();
     let mut columns: Vec<(String, Vec<Cell>)> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();
     for (row, fields) in rows.into_iter().enumerate() {
@@ -149,12 +137,14 @@ fn transposed(
                     columns.len() - 1
                 }),
             };
-            let cells = &mut columns[place].1;
-            reach(cells, row);
-            cells.push(cell);
+            if let Some(room) = room {
+                room.check(n_rows, columns.len())?;
+                columns[place].1.resize(row, Cell::Null);
+            }
+            columns[place].1.push(cell);
         }
     }
-    columns
+    Ok(columns)
 }
 
 impl<'de> Deserialize<'de> for Rows {

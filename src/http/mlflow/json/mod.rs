@@ -21,6 +21,7 @@ use self::frame::{Rows, Split};
 use self::values::{Data, Fielded};
 use super::failure::Refusal;
 use super::literals;
+use super::room::Room;
 use crate::types::cell::Cell;
 use crate::types::request::{Cells, ColumnPlace, RequestColumn};
 use crate::types::scoring::{FrameSource, Payload};
@@ -47,7 +48,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Body, Refusal> {
         Ok(fields) => fields,
         Err(error) => again(bytes, &error)?,
     };
-    fields.body()
+    fields.body(Room::of(bytes))
 }
 
 /// With the literals that only Python reads, or with the reason why even so it is no body.
@@ -78,10 +79,10 @@ enum Form {
 }
 
 impl Fields {
-    fn body(self) -> Result<Body, Refusal> {
+    fn body(self, room: Room) -> Result<Body, Refusal> {
         let payload = match (self.form, &self.forms[..], self.language_model) {
             (None, _, Some(keys)) => Payload::Other(keys),
-            (Some(form), [_], _) => form.payload()?,
+            (Some(form), [_], _) => form.payload(room)?,
             (_, forms, _) => return Err(not_one_form(forms)),
         };
         Ok(Body {
@@ -141,12 +142,14 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 }
 
 impl Form {
-    fn payload(self) -> Result<Payload, Refusal> {
+    fn payload(self, room: Room) -> Result<Payload, Refusal> {
         match self {
-            Self::Split(split) => split.frame().map(Payload::Frame),
-            Self::Records(rows) => Ok(Payload::Frame(rows.frame(FrameSource::Json))),
-            Self::Inputs(Data::Rows(rows)) => Ok(Payload::Frame(rows.frame(FrameSource::Objects))),
-            Self::Instances(Data::Rows(rows)) => Ok(named(rows.columns_as_given(), true)),
+            Self::Split(split) => split.frame(room).map(Payload::Frame),
+            Self::Records(rows) => rows.frame(FrameSource::Json, room).map(Payload::Frame),
+            Self::Inputs(Data::Rows(rows)) => {
+                rows.frame(FrameSource::Objects, room).map(Payload::Frame)
+            }
+            Self::Instances(Data::Rows(rows)) => Ok(named(rows.columns_as_given()?, true)),
             Self::Inputs(Data::Columns(columns)) => Ok(named(columns, false)),
             Self::Instances(Data::Columns(columns)) => Ok(named(columns, true)),
             Self::Inputs(Data::Array(array)) | Self::Instances(Data::Array(array)) => {

@@ -133,3 +133,26 @@ fn a_call_of_a_language_model_keeps_its_fields() {
     let wanted = Payload::Other(vec!["messages".to_owned(), "n".to_owned()]);
     assert_eq!(payload(body), wanted);
 }
+
+#[test]
+fn a_few_bytes_do_not_make_a_large_table() {
+    let fields: Vec<String> = (0..20_000).map(|n| format!("\"{n}\":1")).collect();
+    let rows = ",{}".repeat(20_000);
+    let records = format!("[{{{}}}{rows}]", fields.join(","));
+    let names: Vec<String> = (0..20_000).map(|n| format!("\"{n}\"")).collect();
+    let cells = vec!["1"; 20_000].join(",");
+    let rows = ",[]".repeat(20_000);
+    for body in [
+        format!("{{\"dataframe_records\": {records}}}"),
+        format!("{{\"inputs\": {records}}}"),
+        format!(
+            "{{\"dataframe_split\": {{\"columns\": [{}], \"data\": [[{cells}]{rows}]}}}}",
+            names.join(",")
+        ),
+    ] {
+        let refusal = decode(body.as_bytes()).unwrap_err();
+        assert!(refusal.message().contains("nulls"), "{refusal:?}");
+    }
+    // Nothing is filled up here.
+    assert!(decode(format!("{{\"instances\": {records}}}").as_bytes()).is_ok());
+}

@@ -5,9 +5,10 @@ use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::frame::{Rows, repeated};
+use super::frame::Rows;
 use crate::http::mlflow::literals;
 use crate::types::cell::Cell;
+use crate::types::names::repeated;
 
 /// The fields of an object in the order they came.
 pub(super) type Fielded = Vec<(String, Cell)>;
