@@ -35,7 +35,8 @@ CREATE TABLE IF NOT EXISTS audit_events (
     queue_us         bigint,
     engine_us        bigint,
     latency_us       bigint,
-    entity_key       text
+    entity_key       text,
+    cached           boolean
 );
 
 CREATE INDEX IF NOT EXISTS audit_events_time ON audit_events (time);

@@ -1,11 +1,11 @@
 //! The sink: an idempotent producer, the reports of its brokers, and a new producer when one is of no use any more.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
@@ -13,6 +13,7 @@ use rdkafka::{ClientConfig, ClientContext};
 use tokio::sync::Notify;
 
 use super::config::Config;
+use super::log::Log;
 use super::record::{ContentType, EventParts};
 use super::topic::Limits;
 use super::window::Window;
@@ -24,6 +25,13 @@ use crate::shutdown::detach_blocking;
 /// A batch of librdkafka holds no more bytes than this, uncompressed; a larger message goes alone. It is below the limit that
 /// brokers have by default, so that a message is never refused for the size of its neighbours.
 const MAX_BATCH_BYTES: usize = 1_000_000;
+
+/// Without any broker for so long the sink tells that events cannot be delivered. A shorter outage passes unnoticed: the
+/// same producer goes on, and nothing is sent twice.
+const GIVE_UP: Duration = Duration::from_secs(15);
+
+/// How often that is looked at while nothing else happens.
+const LOOK: Duration = Duration::from_secs(1);
 
 pub(super) struct KafkaSink {
     config: Config,
@@ -345,7 +353,11 @@ impl AuditSink for KafkaSink {
                     return Err(self.error(failure));
                 }
             }
-            state.changed.notified().await;
+            // Without a report nothing changes: then only the time tells that nobody is there.
+            let _passed = tokio::time::timeout(LOOK, state.changed.notified()).await;
+            if let Some(trouble) = state.log.lasting(GIVE_UP) {
+                return Err(self.error(trouble));
+            }
         }
     }
 }
@@ -402,55 +414,6 @@ impl ClientContext for Reports {
             self.state.log.error(error, reason);
         }
     }
-}
-
-/// Tells of the cluster's state in our log, once for each change.
-#[derive(Debug, Default)]
-pub(super) struct Log {
-    /// The last trouble that was told and is not over.
-    trouble: Mutex<Option<String>>,
-    /// What librdkafka said last of a connection that failed; the error of a call only says that there is none.
-    said: Mutex<Option<String>>,
-}
-
-impl Log {
-    /// Why brokers are not reached, if that was ever said.
-    pub(super) fn said(&self) -> Option<String> {
-        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        said.clone()
-    }
-
-    fn works(&self) {
-        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        if trouble.take().is_some() {
-            tracing::info!("Kafka takes audit events again");
-        }
-    }
-}
-
-impl ClientContext for Log {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(target: "librdkafka", ?level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
-        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = error.to_string();
-        if trouble.as_ref() != Some(&text) {
-            tracing::warn!(%error, reason, "Kafka is in trouble");
-            *trouble = Some(text);
-        }
-    }
-}
-
-impl ConsumerContext for Log {}
-
-/// Of a producer that produces nothing.
-impl ProducerContext for Log {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
 }
 
 /// Whose fault an error code is, which says what is done about it.

@@ -8,7 +8,7 @@
 //!   with the reason; while that fails, too, nothing behind it counts as delivered;
 //! - a topic that is not there is waited for, as brokers are: it may be about to come back.
 //!
-//! `client` is the sink, `window` knows what is not delivered yet, `record` makes the message of an event, `format` its
+//! `client` is the sink, `log` hears of its connections, `window` knows what is not delivered yet, `record` makes the message of an event, `format` its
 //! value, `registry` speaks to a schema registry, `reader` reads a topic back.
 //! Not here: when events are sent and sent again (the shipper).
 
@@ -19,6 +19,8 @@ mod config;
 mod dead_letter;
 #[cfg(feature = "kafka")]
 mod format;
+#[cfg(feature = "kafka")]
+mod log;
 mod message;
 #[cfg(feature = "kafka")]
 mod reader;

@@ -10,9 +10,10 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::client::{Log, connection_config};
+use super::client::connection_config;
 use super::config::Config;
 use super::format;
+use super::log::Log;
 use super::message::{Begin, End, ReadError, TopicEvent};
 use super::topic::said;
 use crate::types::timestamp::Timestamp;

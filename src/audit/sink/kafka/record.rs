@@ -54,6 +54,7 @@ pub(super) struct EventParts<'a> {
     pub(super) difference: Option<&'a RawValue>,
     #[serde(default)]
     pub(super) timings_us: TimingParts,
+    pub(super) cached: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

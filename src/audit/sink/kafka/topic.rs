@@ -8,8 +8,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, Producer};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
-use super::client::Log;
 use super::config::{Config, CreateTopic};
+use super::log::Log;
 use crate::shutdown::run_blocking;
 
 const TIMEOUT: Duration = Duration::from_secs(5);

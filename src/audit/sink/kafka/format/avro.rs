@@ -2,6 +2,7 @@
 //! between them.
 //!
 //! ```text
+//! boolean    one byte, 0 or 1
 //! int, long  zigzag, then seven bits a byte, least first, the high bit set on all but the last
 //! string     length in bytes as long, then UTF-8; parts of any shape are JSON text
 //! union      index of the branch as long, then the value; here ["null", T], so 0 or 1
@@ -35,6 +36,7 @@ fn write_record(fields: &[Field], record: &Value, bytes: &mut Vec<u8>) -> Result
 fn write(field: &Field, value: &Value, bytes: &mut Vec<u8>) -> Result<(), String> {
     let unfit = || format!("`{}` does not fit the schema", field.name);
     match field.kind {
+        Kind::Bool => bytes.push(u8::from(value.as_bool().ok_or_else(unfit)?)),
         Kind::Int | Kind::Long => write_long(bytes, value.as_i64().ok_or_else(unfit)?),
         Kind::Text | Kind::Uuid => write_string(bytes, value.as_str().ok_or_else(unfit)?),
         Kind::Time => {
@@ -89,6 +91,7 @@ fn read_record(fields: &[Field], body: &mut &[u8]) -> Option<Value> {
 
 fn read(field: &Field, body: &mut &[u8]) -> Option<Value> {
     Some(match field.kind {
+        Kind::Bool => read_byte(body)?.eq(&1).into(),
         Kind::Int | Kind::Long => read_long(body)?.into(),
         Kind::Text | Kind::Uuid => read_string(body)?.into(),
         Kind::Time => Timestamp::from_micros(read_long(body)?).to_string().into(),
@@ -97,11 +100,16 @@ fn read(field: &Field, body: &mut &[u8]) -> Option<Value> {
     })
 }
 
+fn read_byte(body: &mut &[u8]) -> Option<u8> {
+    let (byte, rest) = body.split_first()?;
+    *body = rest;
+    Some(*byte)
+}
+
 fn read_long(body: &mut &[u8]) -> Option<i64> {
     let mut value = 0_u64;
     for shift in (0..64).step_by(7) {
-        let (byte, rest) = body.split_first()?;
-        *body = rest;
+        let byte = read_byte(body)?;
         value |= u64::from(byte & 0x7f).checked_shl(shift)?;
         if byte & 0x80 == 0 {
             return Some((value >> 1).cast_signed() ^ -((value & 1).cast_signed()));

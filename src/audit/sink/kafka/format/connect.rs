@@ -37,6 +37,7 @@ fn field(column: &Column) -> Value {
     let (kind, logical) = match column.kind {
         Kind::Text => ("string", None),
         Kind::Integer => ("int64", None),
+        Kind::Bool => ("boolean", None),
         Kind::Uuid => ("string", Some("io.debezium.data.Uuid")),
         Kind::Timestamp => ("string", Some("io.debezium.time.ZonedTimestamp")),
         Kind::Json => ("string", Some("io.debezium.data.Json")),
@@ -59,6 +60,7 @@ impl Serialize for Row<'_> {
             match column.cell(self.0) {
                 Cell::Null => map.serialize_entry(column.name, &())?,
                 Cell::Text(text) => map.serialize_entry(column.name, &text)?,
+                Cell::Bool(value) => map.serialize_entry(column.name, &value)?,
                 Cell::Integer(integer) => map.serialize_entry(column.name, &integer)?,
             }
         }

@@ -12,6 +12,7 @@ use super::super::record::EventParts;
 pub(super) enum Kind {
     Text,
     Integer,
+    Bool,
     Uuid,
     /// RFC 3339 in UTC in the event.
     Timestamp,
@@ -33,6 +34,7 @@ pub(super) enum Cell<'a> {
     Null,
     Text(Cow<'a, str>),
     Integer(i64),
+    Bool(bool),
 }
 
 impl Column {
@@ -80,7 +82,7 @@ const fn optional(
 }
 
 /// Columns of version 1, in their order.
-pub(super) const COLUMNS: [Column; 33] = [
+pub(super) const COLUMNS: [Column; 34] = [
     required("id", Kind::Uuid, |event| text(Some(&event.id))),
     required("time", Kind::Timestamp, |event| text(Some(&event.time))),
     required("writer", Kind::Uuid, |event| text(Some(&event.writer))),
@@ -164,5 +166,8 @@ pub(super) const COLUMNS: [Column; 33] = [
     optional("entity_key", Kind::Text, |event| match event.entity_key() {
         Some(key) => Cell::Text(Cow::Owned(key)),
         None => Cell::Null,
+    }),
+    optional("cached", Kind::Bool, |event| {
+        event.cached.map_or(Cell::Null, Cell::Bool)
     }),
 ];
