@@ -118,7 +118,7 @@ def drive(process, path, n_connections, seconds):
 
 
 def check_audit(directory, n_answers):
-    n_events = sum(sum(1 for _ in file.open("rb")) for file in directory.rglob("*") if file.is_file())
+    n_events = sum(sum(1 for _ in file.open("rb")) for file in directory.rglob("*.jsonl"))
     if n_events < n_answers:
         sys.exit(f"error: {n_answers} answers, but {n_events} audit events: a server that drops them is not worth measuring")
 

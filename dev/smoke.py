@@ -94,7 +94,7 @@ def is_number(value):
 
 
 def check_audit(directory, n_calls):
-    lines = [line for file in sorted(directory.rglob("*")) if file.is_file() for line in file.read_text().splitlines()]
+    lines = [line for file in sorted(directory.rglob("*.jsonl")) for line in file.read_text().splitlines()]
     differences = [] if len(lines) == n_calls else [f"{len(lines)} lines for {n_calls} calls: {lines}"]
     for number, line in enumerate(lines, 1):
         try:
