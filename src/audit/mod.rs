@@ -5,7 +5,7 @@
 //!   event, line       the event as JSON, outside of any lock
 //!   spool             one write of it under a short lock, before the answer leaves
 //! shipper             from the spool to the sink, beside the requests; at least once, in order
-//!   sink              files of JSON lines
+//!   sink              files of JSON lines, or a Kafka topic
 //! ```
 //!
 //! Invariants:
