@@ -125,6 +125,7 @@ fn load(runtime: &Runtime, path: &Path, metrics: &QueueMetrics) -> ServedModel {
             ..batcher::Config::default()
         },
         metrics: metrics.clone(),
+        ..Queueing::default()
     });
     model.warm_up(&[Tensor::Float32(rows(1))]).unwrap();
     assert_eq!(model.not_merged(), None);

@@ -1,8 +1,9 @@
 //! Wiring only: configuration to backends to predictor to servers; the order of start and stop.
 //!
-//! Start: features, ONNX Runtime, audit log, sockets, then the models; what is missing before the sockets are bound ends
-//! the process, a model that does not load stops only itself.
-//! Stop: not ready, stop accepting, finish what is in flight, ship the audit events that are left.
+//! Start: features, ONNX Runtime, audit log, job queue, sockets, then the models, then the worker; what is missing before
+//! the sockets are bound ends the process, a model that does not load stops only itself.
+//! Stop: not ready, stop accepting and claiming, finish what is in flight, hand back the jobs that take too long, ship the
+//! audit events that are left.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,10 +21,13 @@ use crate::features::{self, FeatureStore};
 use crate::grpc;
 use crate::http::{self, Api};
 use crate::inference::Runtime;
+use crate::jobs;
+use crate::jobs::worker::{self, Worker};
 use crate::models::registry::ModelRegistry;
 use crate::models::{self, Choice, Policy, Watcher};
 use crate::predict::{self, Models, PlanBinder, Predictor};
 use crate::shutdown::Shutdown;
+use crate::tasks::{Tasks, Webhooks};
 use crate::telemetry::metrics::Metrics;
 use crate::workers::{self, Workers};
 
@@ -43,7 +47,7 @@ impl App {
     /// Opens everything but the socket and loads the models: for commands that need the predictor once.
     pub async fn start(config: Config, environment: &Environment) -> Result<Self> {
         let parts = Parts::open(&config, environment).await?;
-        let (api, mut watcher, shipper) = parts.assemble(&config, Shutdown::new())?;
+        let (api, mut watcher, shipper) = parts.assemble(&config, Shutdown::new(), None)?;
         let app = Self::of(api, shipper, &config, None);
         watcher.start().await;
         warn_of_unknown(&watcher.catalog(), &config);
@@ -62,15 +66,13 @@ impl App {
             Some(address) => Some(bind(address, "http.grpc_listen").await?),
             None => None,
         };
-        let (api, mut watcher, shipper) = parts.assemble(&config, shutdown.clone())?;
+        let jobs = open_jobs(&config, shutdown).await?;
+        let (api, watcher, shipper) = parts.assemble(&config, shutdown.clone(), Some(jobs))?;
         let mut app = Self::of(api, shipper, &config, Some(address));
-        if let Some(features) = &app.api.features {
-            features.watch(shutdown, app.api.metrics.feature_registry());
-            for error in features.check_on_demand() {
-                tracing::warn!(code = error.code(), "{error}");
-            }
-        }
-        let changes = app.api.features.as_ref().map(|store| store.subscribe());
+        let worker = match config.jobs.worker.in_server {
+            true => Some(app.worker(&config)?),
+            false => None,
+        };
         app.spawn_server(listener)?;
         tracing::info!("listening on http://{address} (Swagger UI at http://{address}/docs)");
         if let Some((listener, address)) = grpc {
@@ -78,12 +80,49 @@ impl App {
             app.grpc_address = Some(address);
             tracing::info!("gRPC listening on {address}");
         }
+        if app.come_up(watcher, &config).await
+            && let Some(worker) = worker
+        {
+            app.outlast(&config);
+            shutdown.spawn("worker", worker.run());
+        }
+        Ok(app)
+    }
+
+    /// Runs jobs until `shutdown` is told to stop, and answers nobody. Returns once every model was tried.
+    pub async fn work(
+        config: Config,
+        environment: &Environment,
+        shutdown: &Shutdown,
+    ) -> Result<Self> {
+        let parts = Parts::open(&config, environment).await?;
+        let jobs = open_jobs(&config, shutdown).await?;
+        let (api, watcher, shipper) = parts.assemble(&config, shutdown.clone(), Some(jobs))?;
+        let mut app = Self::of(api, shipper, &config, None);
+        let worker = app.worker(&config)?;
+        if app.come_up(watcher, &config).await {
+            app.outlast(&config);
+            shutdown.spawn("worker", worker.run());
+        }
+        Ok(app)
+    }
+
+    /// Loads the models and follows what changes; `false` if the process was told to stop meanwhile.
+    async fn come_up(&self, mut watcher: Watcher<PlanBinder>, config: &Config) -> bool {
+        let shutdown = &self.shutdown;
+        if let Some(features) = &self.api.features {
+            features.watch(shutdown, self.api.metrics.feature_registry());
+            for error in features.check_on_demand() {
+                tracing::warn!(code = error.code(), "{error}");
+            }
+        }
+        let changes = self.api.features.as_ref().map(|store| store.subscribe());
         tokio::select! {
             () = watcher.start() => {}
-            () = shutdown.stopped() => return Ok(app),
+            () = shutdown.stopped() => return false,
         }
-        warn_of_unknown(&watcher.catalog(), &config);
-        let readiness = app.api.predictor.models().readiness();
+        warn_of_unknown(&watcher.catalog(), config);
+        let readiness = self.api.predictor.models().readiness();
         tracing::info!(
             loaded = readiness.n_loaded,
             failed = readiness.failed.len(),
@@ -93,7 +132,34 @@ impl App {
             follow(changes, watcher.handle(), shutdown);
         }
         shutdown.spawn("model watcher", watcher.run(shutdown.clone()));
-        Ok(app)
+        true
+    }
+
+    /// What runs the jobs of the queue.
+    fn worker(&self, config: &Config) -> Result<Worker> {
+        let api = &self.api;
+        let jobs = api.jobs.as_ref().context("there is no job queue")?;
+        let tasks = Tasks {
+            predictor: api.predictor.clone(),
+            features: api.features.clone(),
+            max_rows: config.http.max_rows.get(),
+            client: jobs.client.clone(),
+            webhooks: Arc::clone(&jobs.webhooks),
+        };
+        let parts = worker::Parts {
+            client: jobs.client.clone(),
+            handler: Arc::new(tasks),
+            config: &config.jobs,
+            metrics: api.metrics.jobs(),
+            shutdown: self.shutdown.clone(),
+        };
+        Worker::new(parts).map_err(|error| explained(&error))
+    }
+
+    /// The worker has its time to stop, and then the queue has to hear of it.
+    fn outlast(&mut self, config: &Config) {
+        let longest = config.jobs.worker.drain_timeout + Duration::from_secs(5);
+        self.drain_timeout = self.drain_timeout.max(longest);
     }
 
     fn of(api: Arc<Api>, shipper: Shipper, config: &Config, address: Option<SocketAddr>) -> Self {
@@ -224,6 +290,7 @@ impl Parts {
         self,
         config: &Config,
         shutdown: Shutdown,
+        jobs: Option<http::jobs::Jobs>,
     ) -> Result<(Arc<Api>, Watcher<PlanBinder>, Shipper)> {
         let (audit, shipper) =
             AuditLog::start(&config.audit, &self.metrics).map_err(|error| explained(&error))?;
@@ -241,12 +308,30 @@ impl Parts {
             metrics: self.metrics,
             shutdown,
             ready: config.serving.ready,
+            jobs,
             materializing: http::Materializing::default(),
             registry: watcher.handle(),
             webhook: http::Webhook::new(&config.serving.webhook, watcher.handle()),
         };
         Ok((Arc::new(api), watcher, shipper))
     }
+}
+
+/// The job queue, and who may be told of the ends of jobs.
+async fn open_jobs(config: &Config, shutdown: &Shutdown) -> Result<http::jobs::Jobs> {
+    let client = open_queue(config, shutdown).await?;
+    let webhooks = Webhooks::new(&config.jobs.webhook).map_err(|error| anyhow::anyhow!(error))?;
+    tracing::info!("jobs: {}", client.describe());
+    Ok(http::jobs::Jobs {
+        client,
+        webhooks: Arc::new(webhooks),
+    })
+}
+
+/// The job queue of the configuration.
+pub async fn open_queue(config: &Config, shutdown: &Shutdown) -> Result<jobs::Client> {
+    let client = jobs::open(&config.jobs, shutdown).await;
+    client.map_err(|error| explained(&error))
 }
 
 /// The feature store, ready to be read: an online store on this machine must be there.

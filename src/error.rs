@@ -11,6 +11,8 @@ pub enum ErrorClass {
     Unauthenticated,
     NotFound,
     MethodNotAllowed,
+    /// It does not go with what is there already.
+    Conflict,
     /// Larger than a limit.
     TooLarge,
     UnsupportedMediaType,
@@ -46,6 +48,7 @@ impl ErrorClass {
             Self::Unauthenticated => row("unauthenticated", 401, 16),
             Self::NotFound => row("not_found", 404, 5),
             Self::MethodNotAllowed => row("method_not_allowed", 405, 12),
+            Self::Conflict => row("conflict", 409, 6),
             Self::TooLarge => row("too_large", 413, 8),
             Self::UnsupportedMediaType => row("unsupported_media_type", 415, 3),
             Self::Unprocessable => row("unprocessable", 422, 9),

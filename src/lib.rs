@@ -14,7 +14,7 @@
 //! # Life of a predict request
 //!
 //! ```text
-//! http::predict            bytes -> PredictRequest, checked as far as that goes without the model
+//! predict::json::answer    bytes -> PredictRequest, checked as far as that goes without the model
 //!   Predictor::predict     opens the audit record; closes it with the outcome, whatever that is
 //!     models.resolve       name, alias or version -> a loaded version; memory only
 //!     plan.given         what the protocol leaves to the signature is typed by it; most requests pass as they are
@@ -23,7 +23,7 @@
 //!     assemble             features and inputs -> tensors; pure
 //!     model.infer          a free engine, a run
 //!   Prediction             outputs under the users' names
-//! http::encode             Prediction -> bytes
+//! predict::json            Prediction -> bytes
 //! ```
 //!
 //! # Layers
@@ -32,7 +32,7 @@
 //! |---|---|---|
 //! | 5 wiring | `cli` `app` `config` | all below |
 //! | 4 surfaces | `http` `grpc` | 3; of 2 only the public face; 1 |
-//! | 3 use cases | `predict` | 2, never a backend file; 1 |
+//! | 3 use cases | `predict` `tasks` | sideways only `tasks` on `predict`; 2, never a backend file; 1 |
 //! | 2 capabilities | `features` `models` `inference` `jobs` `audit` | 1; sideways only `models` on `inference` |
 //! | 1 foundation | `types` `error` `telemetry` `shutdown` `storage` `workers` | each other, without cycles |
 //!
@@ -52,6 +52,7 @@ pub mod models;
 pub mod predict;
 pub mod shutdown;
 pub mod storage;
+pub mod tasks;
 pub mod telemetry;
 pub mod types;
 pub mod workers;

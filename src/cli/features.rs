@@ -12,7 +12,7 @@ use crate::config::{Config, Environment};
 use crate::features::{
     EntityRows, FeatureStore, KeyColumn, MaterializedView, OnlinePlan, Progress, Selection, Stage,
 };
-use crate::http;
+use crate::predict::json::features_json;
 use crate::types::cell::Cell;
 use crate::types::deadline::Deadline;
 use crate::types::feature::FeatureRows;
@@ -131,8 +131,9 @@ async fn read(
         .await
         .map_err(|error| Failed::command(&error))?;
     if output.is_json() {
-        return Ok(output
-            .json(&json!({ "n_rows": rows.n_rows, "features": http::features_json(&rows) }))?);
+        return Ok(
+            output.json(&json!({ "n_rows": rows.n_rows, "features": features_json(&rows) }))?
+        );
     }
     table(&rows, output)
 }

@@ -6,12 +6,14 @@
 mod audit;
 mod config;
 mod features;
+mod jobs;
 mod models;
 mod output;
 mod predict;
 mod push;
 mod request;
 mod serve;
+mod worker;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -54,6 +56,8 @@ struct Global {
 enum Command {
     /// Serve the models over HTTP
     Serve,
+    /// Run the jobs of a queue
+    Worker(worker::Args),
     /// Ask a model for a prediction, in this process
     Predict(predict::Args),
     /// List, show, check and register models
@@ -62,6 +66,9 @@ enum Command {
     /// Read, load and write features
     #[command(subcommand)]
     Features(features::Command),
+    /// Enqueue, show, list, abort and retry jobs
+    #[command(subcommand)]
+    Jobs(jobs::Command),
     /// Look at the audit trail, verify it, replay it
     #[command(subcommand)]
     Audit(audit::Command),
@@ -130,7 +137,7 @@ fn dispatch(cli: Cli) -> Result<(), Failed> {
     }
     let config = load(&cli.global, &environment)?;
     let log = match cli.command {
-        Command::Serve => config.log.clone(),
+        Command::Serve | Command::Worker(_) => config.log.clone(),
         _ => quiet(&config.log),
     };
     logging::init(&log).map_err(|error| Failed::start(&error))?;
@@ -141,6 +148,8 @@ fn dispatch(cli: Cli) -> Result<(), Failed> {
     runtime.block_on(async {
         match cli.command {
             Command::Serve => serve::run(config, environment).await,
+            Command::Worker(args) => worker::run(args, config, environment).await,
+            Command::Jobs(command) => jobs::run(command, config, environment, output).await,
             Command::Predict(args) => predict::run(args, config, environment, output).await,
             Command::Models(command) => models::run(command, config, environment, output).await,
             Command::Features(command) => features::run(command, config, environment, output).await,

@@ -9,8 +9,7 @@ use crate::shutdown::Shutdown;
 
 pub(super) async fn run(config: Config, environment: Environment) -> Result<(), Failed> {
     let shutdown = Shutdown::new();
-    let again = stop_on_signals(&shutdown)
-        .map_err(|error| Failed::Start(format!("signals cannot be caught: {error}")))?;
+    let again = stop_on_signals(&shutdown)?;
     let app = App::serve(config, &environment, &shutdown)
         .await
         .map_err(|error| Failed::Start(format!("{error:#}")))?;
@@ -23,9 +22,14 @@ pub(super) async fn run(config: Config, environment: Environment) -> Result<(), 
 }
 
 /// SIGTERM and SIGINT ask for an orderly stop. The future resolves when one of them comes a second time.
-fn stop_on_signals(shutdown: &Shutdown) -> std::io::Result<impl Future<Output = ()> + use<>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+pub(super) fn stop_on_signals(
+    shutdown: &Shutdown,
+) -> Result<impl Future<Output = ()> + use<>, Failed> {
+    let caught = |kind| {
+        signal(kind).map_err(|error| Failed::Start(format!("signals cannot be caught: {error}")))
+    };
+    let mut terminate = caught(SignalKind::terminate())?;
+    let mut interrupt = caught(SignalKind::interrupt())?;
     let (sender, again) = tokio::sync::oneshot::channel::<()>();
     let stop = shutdown.clone();
     let mut next = async move || {

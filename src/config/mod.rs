@@ -46,6 +46,8 @@ pub struct Config {
     pub models: BTreeMap<String, crate::predict::Config>,
     /// How models are run.
     pub inference: crate::inference::Config,
+    /// Jobs: where they are queued, and how they are run.
+    pub jobs: crate::jobs::Config,
     /// The trail of all predictions.
     pub audit: crate::audit::Config,
     /// What is logged, and how it looks.

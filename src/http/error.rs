@@ -7,43 +7,22 @@ use crate::types::request::ColumnsError;
 use crate::types::urgency::PriorityError;
 use crate::{models, predict};
 
-/// What a body looks like, for hints.
-pub(super) const FORMS: &str = r#"send {"entities": {...}, "inputs": {...}} with columns of values, or {"rows": [{...}]} with flat objects"#;
-
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
     Predict(#[from] predict::Error),
     #[error(transparent)]
+    Json(#[from] predict::json::Error),
+    #[error(transparent)]
     Models(#[from] models::Error),
     #[error(transparent)]
     ModelRef(#[from] crate::types::names::ModelRefError),
-    #[error(transparent)]
-    Columns(#[from] ColumnsError),
-    #[error("the body is empty")]
-    BodyEmpty,
     #[error("the body is larger than the limit of {limit} bytes")]
     BodyTooLarge { limit: usize },
     #[error("the body did not arrive in time")]
     BodyLate,
     #[error("the body ended early: {source}")]
     BodyCut { source: axum::Error },
-    #[error("the body is not valid{}: {message}", at(.path))]
-    BodyMalformed {
-        path: String,
-        message: String,
-        hint: &'static str,
-    },
-    #[error("`rows` stands beside `{other}`")]
-    TwoForms { other: &'static str },
-    #[error("neither `rows` nor `entities` or `inputs` is given")]
-    NoForm,
-    #[error("row {row} has {problem} `{name}`")]
-    RowColumns {
-        row: usize,
-        problem: &'static str,
-        name: String,
-    },
     #[error("the content type `{actual}` is not `application/json` in UTF-8")]
     ContentType { actual: String },
     #[error(
@@ -60,11 +39,9 @@ pub enum Error {
     Encode { source: serde_json::Error },
 }
 
-fn at(path: &str) -> String {
-    if path.is_empty() || path == "." {
-        String::new()
-    } else {
-        format!(" at `{path}`")
+impl From<ColumnsError> for Error {
+    fn from(error: ColumnsError) -> Self {
+        Self::Json(error.into())
     }
 }
 
@@ -72,6 +49,7 @@ impl Failure for Error {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Predict(error) => error.retry_after(),
+            Self::Json(error) => error.retry_after(),
             _ => None,
         }
     }
@@ -80,18 +58,11 @@ impl Failure for Error {
         match self {
             Self::Predict(error) => error.class(),
             Self::Models(error) => error.class(),
-            Self::Columns(ColumnsError::TooManyRows { .. }) | Self::BodyTooLarge { .. } => {
-                ErrorClass::TooLarge
+            Self::Json(error) => error.class(),
+            Self::BodyTooLarge { .. } => ErrorClass::TooLarge,
+            Self::ModelRef(_) | Self::RequestTimeout { .. } | Self::RequestPriority(_) => {
+                ErrorClass::InvalidInput
             }
-            Self::ModelRef(_)
-            | Self::Columns(_)
-            | Self::BodyEmpty
-            | Self::BodyMalformed { .. }
-            | Self::TwoForms { .. }
-            | Self::NoForm
-            | Self::RequestTimeout { .. }
-            | Self::RequestPriority(_)
-            | Self::RowColumns { .. } => ErrorClass::InvalidInput,
             Self::BodyLate => ErrorClass::DeadlineExceeded,
             Self::BodyCut { .. } => ErrorClass::Cancelled,
             Self::ContentType { .. } => ErrorClass::UnsupportedMediaType,
@@ -104,19 +75,12 @@ impl Failure for Error {
     fn code(&self) -> &'static str {
         match self {
             Self::Predict(error) => error.code(),
+            Self::Json(error) => error.code(),
             Self::Models(error) => error.code(),
             Self::ModelRef(_) => "model_reference_malformed",
-            Self::Columns(ColumnsError::UnequalLengths { .. }) => "column_lengths_unequal",
-            Self::Columns(ColumnsError::Duplicate { .. }) => "column_duplicate",
-            Self::Columns(ColumnsError::NoRows) => "rows_empty",
-            Self::Columns(ColumnsError::TooManyRows { .. }) => "rows_too_many",
-            Self::BodyEmpty => "body_empty",
             Self::BodyTooLarge { .. } => "body_too_large",
             Self::BodyLate => "body_late",
             Self::BodyCut { .. } => "body_cut",
-            Self::BodyMalformed { .. } => "body_malformed",
-            Self::TwoForms { .. } | Self::NoForm => "body_form_ambiguous",
-            Self::RowColumns { .. } => "row_columns_unequal",
             Self::ContentType { .. } => "content_type_unsupported",
             Self::RequestTimeout { .. } => "request_timeout_malformed",
             Self::RequestPriority(_) => "request_priority_unknown",
@@ -129,23 +93,10 @@ impl Failure for Error {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Predict(error) => return error.hint(),
+            Self::Json(error) => return error.hint(),
             Self::Models(error) => return error.hint(),
             Self::ModelRef(_) => "write `name`, `name@alias` or `name:version`",
-            Self::Columns(ColumnsError::UnequalLengths { .. }) => {
-                "give every list one value per row; a single value counts for every row"
-            }
-            Self::Columns(ColumnsError::Duplicate { .. }) => "give each column once",
-            Self::Columns(ColumnsError::NoRows) => "give at least one row",
-            Self::Columns(ColumnsError::TooManyRows { .. }) => {
-                "send fewer rows a call, or raise `http.max_rows`"
-            }
-            Self::BodyEmpty | Self::NoForm => FORMS,
             Self::BodyTooLarge { .. } => "send fewer rows a call, or raise `http.max_body`",
-            Self::BodyMalformed { hint, .. } => hint,
-            Self::TwoForms { .. } => {
-                "use one form: columns under `entities` and `inputs`, or objects in `rows`"
-            }
-            Self::RowColumns { .. } => "give every row the same columns; null is a value",
             Self::ContentType { .. } => {
                 "send JSON with `Content-Type: application/json`, or without the header"
             }
@@ -157,10 +108,6 @@ impl Failure for Error {
             Self::BodyLate => "send it faster, or raise `http.request_timeout`",
             Self::BodyCut { .. } | Self::Encode { .. } => return None,
         };
-        if hint.is_empty() {
-            None
-        } else {
-            Some(hint.to_owned())
-        }
+        Some(hint.to_owned())
     }
 }

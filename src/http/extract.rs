@@ -64,6 +64,14 @@ fn trace_id(headers: &HeaderMap) -> Option<String> {
     RequestContext::trace_id_of(text(headers, TRACEPARENT)?)
 }
 
+/// A well-formed W3C `traceparent`, as it came.
+pub(super) fn traceparent(headers: &HeaderMap) -> Option<&str> {
+    let given = text(headers, TRACEPARENT)?;
+    RequestContext::trace_id_of(given)
+        .is_some()
+        .then_some(given)
+}
+
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }

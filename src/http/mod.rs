@@ -4,14 +4,13 @@
 //! queues below refuse what they cannot take. A body is read up to `max_body` and no further.
 //! Not here: anything about features or models beyond calling `predict`.
 
-mod decode;
-mod encode;
 mod error;
 mod extract;
 mod feast;
 #[doc(hidden)]
 pub mod fuzz;
 mod health;
+pub mod jobs;
 mod layers;
 pub mod mlflow;
 pub mod models;
@@ -26,7 +25,6 @@ mod retry_after;
 mod server;
 mod webhook;
 
-pub use encode::features_json;
 pub use error::Error;
 pub use feast::Running as Materializing;
 pub use predict::predict_once;
@@ -144,6 +142,8 @@ pub struct Api {
     pub ready: crate::models::Ready,
     pub materializing: Materializing,
     pub webhook: Webhook,
+    /// Absent in a process that answers once.
+    pub jobs: Option<jobs::Jobs>,
     /// Has the model registry looked at.
     pub registry: crate::models::Handle,
 }
@@ -154,6 +154,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .merge(feast::routes())
         .merge(mlflow::routes())
         .merge(oip::routes())
+        .merge(jobs::routes())
         .route("/v1/models", get(models::list))
         .route("/v1/models/{model}", get(models::show))
         .route("/v1/models/{model}/predict", post(predict::predict))

@@ -62,7 +62,9 @@ fn of(api: &Api) -> Value {
     let mut paths = general_paths();
     paths.extend(super::mlflow::openapi_paths());
     paths.extend(super::oip::openapi_paths());
+    paths.extend(super::jobs::openapi::paths());
     let mut schemas = general_schemas();
+    schemas.extend(super::jobs::openapi::schemas());
     if api.features.is_some() {
         paths.extend(super::feast::openapi_paths());
     }
@@ -78,6 +80,12 @@ fn of(api: &Api) -> Value {
         if let Some(traffic) = &status.traffic {
             operation["post"]["description"] = json!(describe_traffic(traffic));
         }
+        let queued = super::jobs::openapi::enqueue(
+            &format!("enqueue_{name}"),
+            &format!("Queue a prediction with {}", model.name),
+            operation["post"]["requestBody"].clone(),
+        );
+        paths.insert(format!("/v1/models/{}/jobs", model.name), queued);
         paths.insert(format!("/v1/models/{}/predict", model.name), operation);
     }
     json!({

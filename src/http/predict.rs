@@ -7,15 +7,11 @@ use axum::extract::{Path, Request, State};
 use axum::http::Response;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 
-use super::encode::PredictAnswer;
 use super::error::Error;
-use super::{Api, decode, extract, problem};
-use crate::shutdown::run_here;
+use super::{Api, extract, problem};
+use crate::predict::json;
 use crate::types::deadline::Deadline;
-use crate::types::request::{PredictRequest, RequestContext, RequestInputs};
-
-/// Decoding so many bytes takes about half a millisecond.
-const LARGE_BODY: usize = 64 * 1024;
+use crate::types::request::RequestContext;
 
 pub(super) async fn predict(
     State(api): State<Arc<Api>>,
@@ -66,20 +62,12 @@ pub async fn predict_once(
     deadline: Deadline,
     context: RequestContext,
 ) -> Result<Vec<u8>, Error> {
-    let body = run_here(body.len() > LARGE_BODY, || {
-        decode::predict_body(body, api.config.max_rows.get())
-    })?;
-    let request = PredictRequest {
-        model: model.parse()?,
-        inputs: RequestInputs::Columns(body.columns),
-        params: body.params,
+    let call = json::Call {
+        model,
+        body,
+        max_rows: api.config.max_rows.get(),
         deadline,
         context,
     };
-    let prediction = api.predictor.predict(&request).await?;
-    let answer = PredictAnswer {
-        prediction: &prediction,
-        explain: body.explain,
-    };
-    run_here(request.is_large(), || answer.to_json()).map_err(|source| Error::Encode { source })
+    Ok(json::answer(&api.predictor, call).await?)
 }

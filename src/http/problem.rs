@@ -70,6 +70,7 @@ fn title(class: ErrorClass) -> &'static str {
         ErrorClass::Unauthenticated => "Not authenticated",
         ErrorClass::NotFound => "Not found",
         ErrorClass::MethodNotAllowed => "Method not allowed",
+        ErrorClass::Conflict => "In conflict with what is there",
         ErrorClass::TooLarge => "Too large",
         ErrorClass::UnsupportedMediaType => "Unsupported media type",
         ErrorClass::Unprocessable => "The request cannot be answered",

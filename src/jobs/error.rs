@@ -33,10 +33,14 @@ pub enum Error {
         n_bytes: usize,
         limit: usize,
     },
+    #[error("the job `{id}` cannot be written: {problem}")]
+    Unencodable { id: JobId, problem: String },
     #[error("there is no job `{id}`")]
     NotFound { id: JobId },
     #[error("there is no dead job `{id}`")]
     NotDead { id: JobId },
+    #[error("the dead job `{id}` cannot run again: it had expired, and nothing but its id is left")]
+    Hollow { id: JobId },
     #[error("the cursor `{cursor}` is none that this list gave")]
     CursorInvalid { cursor: String },
 }
@@ -48,11 +52,13 @@ impl Failure for Error {
                 ErrorClass::Unavailable
             }
             Self::Settings { .. } => ErrorClass::Internal,
-            Self::IdInvalid { .. } | Self::ExpiresBeforeDue { .. } | Self::CursorInvalid { .. } => {
-                ErrorClass::InvalidInput
-            }
+            Self::IdInvalid { .. }
+            | Self::ExpiresBeforeDue { .. }
+            | Self::Unencodable { .. }
+            | Self::CursorInvalid { .. } => ErrorClass::InvalidInput,
             Self::TooLarge { .. } => ErrorClass::TooLarge,
             Self::NotFound { .. } | Self::NotDead { .. } => ErrorClass::NotFound,
+            Self::Hollow { .. } => ErrorClass::Unprocessable,
         }
     }
 
@@ -65,7 +71,9 @@ impl Failure for Error {
             Self::IdInvalid { .. } => "job_id_invalid",
             Self::ExpiresBeforeDue { .. } => "job_expiry_invalid",
             Self::TooLarge { .. } => "job_too_large",
+            Self::Unencodable { .. } => "job_unencodable",
             Self::NotFound { .. } | Self::NotDead { .. } => "job_not_found",
+            Self::Hollow { .. } => "job_body_gone",
             Self::CursorInvalid { .. } => "job_cursor_invalid",
         }
     }
@@ -78,7 +86,7 @@ impl Failure for Error {
             Self::Refused { .. } | Self::Settings { .. } => {
                 Some("look at the section `[jobs]` of the configuration".into())
             }
-            Self::IdInvalid { .. } => None,
+            Self::IdInvalid { .. } | Self::Unencodable { .. } => None,
             Self::ExpiresBeforeDue { .. } => {
                 Some("let it expire later; the time counts from now, not from when it is due".into())
             }
@@ -90,6 +98,7 @@ impl Failure for Error {
                     .into(),
             ),
             Self::NotDead { .. } => Some("`GET /v1/jobs?state=dead` lists them".into()),
+            Self::Hollow { .. } => Some("enqueue it anew".into()),
             Self::CursorInvalid { .. } => Some("begin the list anew, without a cursor".into()),
         }
     }

@@ -1,6 +1,7 @@
 //! What goes into a queue and comes out of it: plain data.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -160,6 +161,15 @@ impl JobStatus {
     /// Whether nothing will happen to the job by itself.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Complete | Self::Dead)
+    }
+}
+
+impl FromStr for JobStatus {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|status| status.name() == text).ok_or(())
     }
 }
 

@@ -20,10 +20,16 @@
 //! Not here: what jobs do, models, HTTP.
 
 pub mod arq;
+pub mod client;
+mod config;
 mod error;
 mod id;
 mod job;
+pub mod queue;
 pub mod value;
+mod view;
+mod wire;
+pub mod worker;
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -31,12 +37,40 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use self::wire::Wire;
+use crate::shutdown::Shutdown;
+
+pub use self::client::Client;
+pub use self::config::{Config, WebhookConfig};
 pub use self::error::Error;
 pub use self::id::JobId;
 pub use self::job::{
     Aborted, Claimed, Cursor, DeadLetter, Due, Enqueued, Health, Job, JobOutcome, JobStatus, Keep,
     Lease, LeaseState, NewJob, Page, Settlement,
 };
+pub use self::view::View;
+pub use self::wire::{CodecName, FailureName};
+
+/// Opens the queue of the configuration, as those who enqueue and show jobs use it.
+///
+/// `shutdown` runs what listens for notifications.
+pub async fn open(config: &Config, shutdown: &Shutdown) -> Result<Client, Error> {
+    let queue = queue::open(config, shutdown).await?;
+    let max_bytes = config.max_body_size.max(config.max_result_size).as_usize();
+    let wire = match &config.redis {
+        Some(redis) => Wire::new(redis.codec, redis.failures, &redis.queue, max_bytes),
+        None => Wire::new(
+            CodecName::default(),
+            FailureName::default(),
+            EMBEDDED,
+            max_bytes,
+        ),
+    };
+    Ok(Client::new(queue, wire))
+}
+
+/// What results say that their queue is, where it has no name.
+const EMBEDDED: &str = "embedded";
 
 /// A queue of jobs with its results and dead letters.
 #[async_trait]
@@ -86,8 +120,8 @@ pub trait JobQueue: fmt::Debug + Send + Sync {
         limit: NonZeroUsize,
     ) -> Result<Page, Error>;
 
-    /// Queues a dead job again, as if it were new: due now, with no attempts behind it. Fails with `NotFound` if there is
-    /// no dead letter of that id.
+    /// Queues a dead job again, as if it were new: due now, with no attempts behind it. Fails with `NotDead` if there is
+    /// no dead letter of that id, and with `Hollow` if the job had expired.
     async fn revive(&self, id: &JobId) -> Result<(), Error>;
 
     /// Leaves a line that says how workers of this queue are, for `lasts`; what `arq --check` looks for.

@@ -4,7 +4,7 @@
 //! inputs, infer, answer. Each step returns a value and knows nothing of its neighbours.
 //! Exactly one audit event leaves for each call, also for a failed one and for one whose caller went away.
 //! Where versions share a model's calls, `rollout` chooses which of them `serve`.
-//! Not here: decoding and encoding (`http`), how features are stored (`features`), how engines run (`inference`).
+//! Not here: other protocols' bytes (`http`), how features are stored (`features`), how engines run (`inference`).
 
 mod assemble;
 mod bind;
@@ -14,6 +14,7 @@ mod convert;
 mod error;
 mod given;
 mod interface;
+pub mod json;
 mod plan;
 mod rehearse;
 mod rollout;

@@ -204,6 +204,36 @@ const FEATURE_REGISTRY_LEFT_OUT: Metric = metric(
     &[],
     "Objects of the feature registry that do not decode and are not served.",
 );
+const JOBS: Metric = metric(
+    "terrarium_jobs_total",
+    &["function", "code"],
+    "Jobs that came to their end here: `ok` or the code of the error; an empty function is one that is not known.",
+);
+const JOB_RETRIES: Metric = metric(
+    "terrarium_job_retries_total",
+    &["function", "code"],
+    "Attempts of jobs that failed and are followed by another one.",
+);
+const JOB_SECONDS: Metric = metric(
+    "terrarium_job_seconds",
+    &["function"],
+    "How long attempts of jobs took.",
+);
+const JOB_WAIT_SECONDS: Metric = metric(
+    "terrarium_job_wait_seconds",
+    &["function"],
+    "How long after they were enqueued attempts of jobs began.",
+);
+const JOBS_RUNNING: Metric = metric(
+    "terrarium_jobs_running",
+    &[],
+    "Jobs that this worker holds now.",
+);
+const JOB_LEASES_LOST: Metric = metric(
+    "terrarium_job_leases_lost_total",
+    &[],
+    "Jobs that were somebody else's by the time that they ended here.",
+);
 const START_TIME: Metric = metric(
     "terrarium_process_start_time_seconds",
     &[],
@@ -227,6 +257,12 @@ const STEP_BUCKETS: [f64; 20] = [
     0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
+/// Upper bounds in seconds: 1 ms to an hour.
+const JOB_BUCKETS: [f64; 16] = [
+    1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 900.0,
+    3600.0,
+];
+
 /// Upper bounds of rows.
 const ROW_BUCKETS: [f64; 14] = [
     1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0, 16_384.0, 65_536.0,
@@ -248,6 +284,7 @@ pub struct Metrics {
     webhook_deliveries: IntCounterVec,
     online_read_failures: IntCounter,
     feature_registry: FeatureRegistryMetrics,
+    jobs: JobMetrics,
     /// By model and version, for as long as the process runs.
     statistics: Mutex<HashMap<(String, ModelVersion), Arc<Statistics>>>,
 }
@@ -294,6 +331,7 @@ impl Metrics {
             webhook_deliveries: counters(&registry, &WEBHOOK_DELIVERIES),
             online_read_failures: counter(&registry, &ONLINE_READ_FAILURES),
             feature_registry: FeatureRegistryMetrics::new(&registry),
+            jobs: JobMetrics::new(&registry),
             statistics: Mutex::default(),
             registry,
         }
@@ -381,6 +419,10 @@ impl Metrics {
 
     pub fn feature_registry(&self) -> FeatureRegistryMetrics {
         self.feature_registry.clone()
+    }
+
+    pub fn jobs(&self) -> JobMetrics {
+        self.jobs.clone()
     }
 
     /// Everything in Prometheus' text format.
@@ -712,6 +754,66 @@ impl ModelsMetrics {
 
 impl Default for ModelsMetrics {
     /// Of nobody's registry: for a command, which nobody scrapes.
+    fn default() -> Self {
+        Self::new(&Registry::new())
+    }
+}
+
+/// What a worker does. `function` is always the name of a function that there is, or empty.
+#[derive(Debug, Clone)]
+pub struct JobMetrics {
+    ended: IntCounterVec,
+    retries: IntCounterVec,
+    seconds: HistogramVec,
+    wait_seconds: HistogramVec,
+    running: IntGauge,
+    leases_lost: IntCounter,
+}
+
+impl JobMetrics {
+    fn new(registry: &Registry) -> Self {
+        let histograms = |metric: &Metric| {
+            let opts = HistogramOpts::new(metric.name, metric.help).buckets(JOB_BUCKETS.to_vec());
+            in_registry(registry, HistogramVec::new(opts, metric.labels))
+        };
+        Self {
+            ended: counters(registry, &JOBS),
+            retries: counters(registry, &JOB_RETRIES),
+            seconds: histograms(&JOB_SECONDS),
+            wait_seconds: histograms(&JOB_WAIT_SECONDS),
+            running: gauge(registry, &JOBS_RUNNING),
+            leases_lost: counter(registry, &JOB_LEASES_LOST),
+        }
+    }
+
+    /// A job ended: `CODE_OK` or the code of the error.
+    pub fn ended(&self, function: &'static str, code: &'static str) {
+        self.ended.with_label_values(&[function, code]).inc();
+    }
+
+    pub fn retried(&self, function: &'static str, code: &'static str) {
+        self.retries.with_label_values(&[function, code]).inc();
+    }
+
+    pub fn ran(&self, function: &'static str, time: Duration) {
+        observe(&self.seconds.with_label_values(&[function]), time);
+    }
+
+    pub fn waited(&self, function: &'static str, time: Duration) {
+        observe(&self.wait_seconds.with_label_values(&[function]), time);
+    }
+
+    pub fn running(&self, n_running: usize) {
+        self.running.set(gauge_value(n_running));
+    }
+
+    pub fn lost(&self) {
+        self.leases_lost.inc();
+    }
+}
+
+impl Default for JobMetrics {
+    /// Of nobody's registry: for tests.
     fn default() -> Self {
         Self::new(&Registry::new())
     }

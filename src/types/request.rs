@@ -17,6 +17,8 @@ pub enum Surface {
     Mlflow,
     /// The Open Inference Protocol, over HTTP and over gRPC.
     Oip,
+    /// A job of the queue.
+    Job,
     Cli,
 }
 
@@ -26,6 +28,7 @@ impl Surface {
             Self::Http => "http",
             Self::Mlflow => "mlflow",
             Self::Oip => "oip",
+            Self::Job => "job",
             Self::Cli => "cli",
         }
     }

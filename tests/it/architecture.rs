@@ -26,7 +26,7 @@ const LAYERS: [(&str, u8); 19] = [
     ("workers", 1),
 ];
 
-const SIDEWAYS: [(&str, &str); 1] = [("models", "inference")];
+const SIDEWAYS: [(&str, &str); 2] = [("models", "inference"), ("tasks", "predict")];
 
 /// Wiring and foundation may use their own layer.
 fn may_use(from: (&str, u8), to: (&str, u8)) -> bool {
@@ -84,6 +84,8 @@ fn backend_files_are_named_only_by_their_parent() {
         ("models/registry", "mlflow_sqlite"),
         ("audit/sink", "file"),
         ("audit/sink", "kafka"),
+        ("jobs/queue", "redis"),
+        ("jobs/queue", "sqlite"),
         ("inference", "onnx"),
     ];
     for (parent, backend) in backends {

@@ -135,7 +135,10 @@ fn the_example_configuration_has_every_option() {
         if let Some(heading) = line.strip_prefix("## `[") {
             // Where the user chooses a name the example has chosen one.
             let path = heading.trim_end_matches("]`");
-            table = path.replace("<name>", "driver_ranking");
+            table = path
+                .replace("jobs.functions.<name>", "jobs.functions.predict")
+                .replace("jobs.cron.<name>", "jobs.cron.nightly")
+                .replace("<name>", "driver_ranking");
         }
         let option = line
             .strip_prefix("| `")

@@ -619,6 +619,91 @@ async fn statistics_count_rows_and_calls_since_the_start() {
 }
 
 #[tokio::test]
+async fn the_same_inputs_are_answered_without_a_run_where_a_model_keeps_answers() {
+    let fixture = fixture(&["models.rank3.cache.max_bytes=1MiB"]).await;
+    let server = &fixture.server;
+    let body = image(&[2, 2, 3], json!(vec![0.5; 12]));
+    let first = infer(server, "rank3", &body).await;
+    let second = infer(server, "rank3", &body).await;
+    assert_eq!((first.status, second.status), (200, 200));
+    assert_eq!(first.json(), second.json());
+    let other = image(&[2, 2, 3], json!(vec![0.25; 12]));
+    assert_ne!(
+        infer(server, "rank3", &other).await.json()["outputs"],
+        first.json()["outputs"]
+    );
+    let stats = server.get("/v2/models/rank3/stats").await.json();
+    let stats = &stats["model_stats"][0];
+    assert_eq!(stats["inference_count"], 4);
+    assert_eq!(stats["execution_count"], 2);
+    let counts = |name: &str| stats["inference_stats"][name]["count"].as_u64().unwrap();
+    assert_eq!(
+        ["success", "compute_infer", "cache_hit", "cache_miss"].map(counts),
+        [3, 2, 1, 2]
+    );
+    let cached: Vec<Value> = server
+        .events_when(3)
+        .await
+        .iter()
+        .map(|event| event["cached"].clone())
+        .collect();
+    assert_eq!(cached, [json!(false), json!(true), json!(false)]);
+    let metrics = server.get("/metrics").await;
+    let metrics = String::from_utf8(metrics.bytes.to_vec()).unwrap();
+    let hits =
+        r#"terrarium_inference_cache_lookups_total{model="rank3",outcome="hit",version="1"} 1"#;
+    assert!(metrics.contains(hits), "{metrics}");
+}
+
+#[tokio::test]
+async fn bfloat16_goes_in_and_out_as_bytes_and_as_numbers() {
+    let models = tempfile::tempdir().unwrap();
+    let from = root().join("tests/fixtures/models/brain");
+    copy(&from, &models.path().join("brain"));
+    let path = format!("registry.local.path={}", models.path().display());
+    let server = Server::start_bare(&[&path, "features.repo="]).await;
+    // 0.5 and 3.
+    let bytes = [0x00, 0x3f, 0x40, 0x40];
+    let head = json!({
+        "inputs": [{ "name": "x", "shape": [1, 2], "datatype": "BF16", "parameters": { "binary_data_size": 4 } }],
+        "parameters": { "binary_data_output": true },
+    });
+    let (answer, given) = parts(&infer_binary(&server, "brain", &head, &bytes).await);
+    assert_eq!(answer["outputs"][0]["datatype"], "BF16");
+    assert_eq!(given, bytes);
+    let body = json!({ "inputs": [{ "name": "x", "shape": [1, 2], "datatype": "BF16", "data": [0.5, 3] }] });
+    let answer = infer(&server, "brain", &body).await.json();
+    assert_eq!(answer["outputs"][0]["data"], json!([0.5, 3.0]));
+    let config = server.get("/v2/models/brain/config").await.json();
+    assert_eq!(config["input"][0]["data_type"], "TYPE_BF16");
+    let native = server
+        .predict("brain", r#"{"inputs": {"x": [[0.5, 3]]}}"#)
+        .await;
+    assert_eq!(native.json()["outputs"]["y"], json!([[0.5, 3.0]]));
+}
+
+#[tokio::test]
+async fn every_route_with_a_body_knows_how_long_its_caller_waits() {
+    let fixture = fixture(&[]).await;
+    for path in [
+        "/v2/models/rank3/infer",
+        "/v2/repository/index",
+        "/v2/repository/models/rank3/load",
+        "/models/rank3/invocations",
+        "/v1/models/rank3/predict",
+    ] {
+        let headers = [
+            ("x-request-timeout-ms", "soon"),
+            ("content-type", "application/json"),
+        ];
+        let answer = fixture.server.call("POST", path, &headers, "{}").await;
+        assert_eq!(answer.status, 400, "{path}: {:?}", answer.bytes);
+        let body = String::from_utf8_lossy(&answer.bytes).into_owned();
+        assert!(body.contains("x-request-timeout-ms"), "{path}: {body}");
+    }
+}
+
+#[tokio::test]
 async fn load_looks_at_the_registry_now_and_unload_is_refused() {
     let fixture = fixture(&["registry.local.poll=0s"]).await;
     let server = &fixture.server;

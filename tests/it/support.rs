@@ -105,6 +105,7 @@ pub(crate) struct Server {
     address: std::net::SocketAddr,
     grpc_address: std::net::SocketAddr,
     audit: TempDir,
+    _jobs: TempDir,
     client: Client<HttpConnector, Full<Bytes>>,
 }
 
@@ -139,7 +140,7 @@ impl Server {
 
     /// Over nothing but the settings.
     pub(crate) async fn start_bare(settings: &[&str]) -> Self {
-        let audit = tempfile::tempdir().unwrap();
+        let (audit, jobs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let mut all: Vec<String> = settings
             .iter()
             .map(|setting| (*setting).to_owned())
@@ -147,6 +148,8 @@ impl Server {
         all.push("http.listen=127.0.0.1:0".to_owned());
         all.push("http.grpc_listen=127.0.0.1:0".to_owned());
         all.push(format!("audit.file.directory={}", audit.path().display()));
+        let queue = jobs.path().join("jobs.db");
+        all.push(format!("jobs.sqlite.path={}", queue.display()));
         let environment = Environment::default();
         let config = config(&environment, &all);
         let shutdown = Shutdown::new();
@@ -160,6 +163,7 @@ impl Server {
             address,
             grpc_address,
             audit,
+            _jobs: jobs,
             client,
         }
     }

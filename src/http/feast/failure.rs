@@ -109,6 +109,7 @@ impl From<features::Error> for Refusal {
                 | ErrorClass::Unauthenticated
                 | ErrorClass::NotFound
                 | ErrorClass::MethodNotAllowed
+                | ErrorClass::Conflict
                 | ErrorClass::TooLarge
                 | ErrorClass::UnsupportedMediaType
                 | ErrorClass::Unprocessable

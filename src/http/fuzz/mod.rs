@@ -13,10 +13,9 @@ use serde::de::IgnoredAny;
 use uuid::Uuid;
 
 use self::plans::plans;
-use super::encode::PredictAnswer;
 use super::mlflow::{csv_body, json_body};
-use super::{decode, mlflow, oip};
-use crate::predict::ServingPlan;
+use super::{mlflow, oip};
+use crate::predict::{ServingPlan, json};
 use crate::types::deadline::Deadline;
 use crate::types::feature::FeatureRows;
 use crate::types::names::{ModelRef, ModelVersion, VersionSelector};
@@ -40,6 +39,7 @@ pub const TARGETS: [Target; 5] = [
 ];
 
 const MAX_ROWS: usize = 10_000;
+const MAX_VALUES: usize = 100_000;
 
 /// The JSON of an infer request.
 pub fn oip_json(data: &[u8]) {
@@ -58,16 +58,12 @@ pub fn oip_binary(data: &[u8]) {
 
 /// A body of `/v1`.
 pub fn predict(data: &[u8]) {
-    let Ok(body) = decode::predict_body(data, MAX_ROWS) else {
+    let Ok(body) = json::predict_body(data, MAX_ROWS) else {
         return;
     };
     let explain = body.explain;
     rehearse(RequestInputs::Columns(body.columns), |prediction| {
-        let answer = PredictAnswer {
-            prediction,
-            explain,
-        };
-        if let Ok(json) = answer.to_json() {
+        if let Ok(json) = json::encode(prediction, explain) {
             check_json(&json);
         }
     });
@@ -93,7 +89,8 @@ fn score(payload: Payload) {
             payload: payload.clone(),
             strict,
         };
-        if scoring.n_rows() > MAX_ROWS {
+        // Every model would look at every value.
+        if scoring.n_rows() > MAX_ROWS || scoring.n_values() > MAX_VALUES {
             return;
         }
         rehearse(RequestInputs::Scoring(scoring), |prediction| {

@@ -210,6 +210,7 @@ fn by_class(failure: &dyn Failure) -> Refusal {
         ErrorClass::Unprocessable => Kind::Parameter,
         ErrorClass::NotFound => Kind::NotFound,
         ErrorClass::MethodNotAllowed
+        | ErrorClass::Conflict
         | ErrorClass::Unsupported
         | ErrorClass::Unauthenticated
         | ErrorClass::TooLarge

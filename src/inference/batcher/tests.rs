@@ -12,6 +12,7 @@ use futures::poll;
 use ndarray::{ArrayD, IxDyn};
 
 use super::*;
+use crate::error::Failure;
 use crate::inference::Engine;
 use crate::inference::estimate::WarmRun;
 use crate::types::deadline::Deadline;
@@ -298,11 +299,18 @@ async fn a_full_queue_refuses_at_once() {
         max_waiting: 1,
         ..Setup::default()
     });
+    // So that it is known how long a run takes.
+    model.call(0, &[0.1], soon()).await.unwrap();
     let _busy = model.batcher.pool.try_claim().unwrap();
     let mut first = std::pin::pin!(model.call(1, &[0.1], soon()));
     assert_pending!(first);
     let refused = model.call(2, &[0.1], soon()).await.unwrap_err();
     assert!(matches!(refused, Error::Overloaded { .. }), "{refused}");
+    let pause = refused.retry_after().unwrap();
+    assert!(
+        pause > Duration::ZERO && pause < Duration::from_secs(5),
+        "{pause:?}"
+    );
     assert_eq!(model.how.metrics.refused.get(), 1);
 }
 

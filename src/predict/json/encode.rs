@@ -8,14 +8,14 @@ use crate::types::timestamp::Timestamp;
 use crate::types::value::serialize_f64;
 
 /// The answer of a predict call.
-pub(super) struct PredictAnswer<'a> {
-    pub(super) prediction: &'a Prediction,
+pub(crate) struct PredictAnswer<'a> {
+    pub(crate) prediction: &'a Prediction,
     /// With features and timings.
-    pub(super) explain: bool,
+    pub(crate) explain: bool,
 }
 
 impl PredictAnswer<'_> {
-    pub(super) fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
+    pub(crate) fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
         let mut body = Vec::with_capacity(256);
         serde_json::to_writer(&mut body, self)?;
         Ok(body)

@@ -17,10 +17,10 @@ use crate::types::request::{Cells, ColumnPlace, ColumnsError, RequestColumn, Req
 
 /// A predict body, checked as far as that goes without the model.
 #[derive(Debug)]
-pub(super) struct PredictBody {
-    pub(super) columns: RequestColumns,
-    pub(super) params: Option<Arc<RawValue>>,
-    pub(super) explain: bool,
+pub struct PredictBody {
+    pub columns: RequestColumns,
+    pub params: Option<Arc<RawValue>>,
+    pub explain: bool,
 }
 
 #[derive(Deserialize)]
@@ -41,7 +41,8 @@ struct Body {
 /// The entries of an object in the order they came, repeated names and all.
 struct Entries(Vec<(String, Cell)>);
 
-pub(super) fn predict_body(bytes: &[u8], max_rows: usize) -> Result<PredictBody, Error> {
+/// A body of `/v1`, of at most `max_rows` rows.
+pub fn predict_body(bytes: &[u8], max_rows: usize) -> Result<PredictBody, Error> {
     match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
         None => return Err(Error::BodyEmpty),
         Some(b'{') => {}

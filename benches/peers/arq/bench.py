@@ -1,0 +1,227 @@
+#!/usr/bin/env python3
+"""A Terrarium worker and a real arq worker on the same Redis, in turns: jobs per second, and how long one job takes.
+
+    bench.py BINARY REDIS DIRECTORY        run by dev/bench-peers, in .terrarium/venv-arq, in the repository root
+
+Jobs are written in arq's own format before the clock starts and put into the queue of a worker that waits for them, so that
+what is measured is the worker. Both run one process. arq has the settings that are fastest for it
+(`max_jobs` 100, `poll_delay` 0.01, results kept, logging off), and its `predict` does nothing at all; ours predicts.
+"""
+
+import asyncio
+import os
+import pickle
+import random
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import redis
+import requests
+from arq import create_pool
+from arq.connections import RedisSettings
+
+BINARY, ADDRESS, WORK = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+HOST, PORT = ADDRESS.rsplit(":", 1)
+DATABASE = 11
+URL = f"redis://{HOST}:{PORT}/{DATABASE}"
+QUICK = bool(os.environ.get("QUICK"))
+ROUNDS = int(os.environ.get("ROUNDS", "1" if QUICK else "3"))
+JOBS = int(os.environ.get("JOBS", "5000" if QUICK else "20000"))
+ARQ_JOBS = int(os.environ.get("ARQ_JOBS", "1000" if QUICK else "3000"))
+SAMPLES = 30 if QUICK else 200
+QUEUED = int(os.environ.get("QUEUED", "100000" if QUICK else "1000000"))
+REQUEST = {"entities": {"driver_id": [1001]}, "inputs": {"trip_km": [3.2]}}
+CALLS = {"no-op": ("ping", ()), "predict": ("predict", ("driver_ranking", REQUEST))}
+
+
+def client():
+    return redis.Redis(host=HOST, port=int(PORT), db=DATABASE)
+
+
+class Process:
+    """A worker process, its output kept in a file."""
+
+    def __init__(self, name, command, environment):
+        self.log = WORK / f"{name}.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log)
+
+    def __enter__(self):
+        deadline = time.monotonic() + 60
+        while not client().exists("arq:queue:health-check"):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                sys.exit(f"a worker does not start:\n{self.log.read_text()[-3000:]}")
+            time.sleep(0.005)
+        return self
+
+    def __exit__(self, *_):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(timeout=60)
+        client().delete("arq:queue:health-check")
+
+
+def ours(name="terrarium", command="worker", **settings):
+    environment = {"TERRARIUM__JOBS__REDIS__URL": URL, "TERRARIUM__LOG__FILTER": "warn",
+                   "TERRARIUM__AUDIT__FILE__DIRECTORY": str(WORK / "audit")} | settings
+    return Process(name, [BINARY, command], environment)
+
+
+def theirs(poll_delay=0.01):
+    worker = [sys.executable, "-m", "arq", "arq_worker.Settings"]
+    return Process("arq", worker, {"PYTHONPATH": str(Path(__file__).parent), "BENCH_REDIS": URL, "BENCH_POLL": str(poll_delay)})
+
+
+def write(n, call, prefix="job"):
+    """Jobs as arq's client writes them, not in the queue yet; their ids."""
+    function, arguments = CALLS[call]
+    body = pickle.dumps({"t": None, "f": function, "a": arguments, "k": {}, "et": int(time.time() * 1000)})
+    ids = [f"{prefix}-{i}" for i in range(n)]
+    for first in range(0, n, 5000):
+        batch = client().pipeline(transaction=False)
+        for id in ids[first : first + 5000]:
+            batch.psetex(f"arq:job:{id}", 86_400_000, body)
+        batch.execute()
+    return ids
+
+
+def put(ids):
+    now = int(time.time() * 1000)
+    for first in range(0, len(ids), 5000):
+        client().zadd("arq:queue", {id: now for id in ids[first : first + 5000]})
+
+
+def enqueue(n, call, prefix="job"):
+    put(write(n, call, prefix))
+
+
+def drain(worker, call, n):
+    """Jobs per second from the moment at which they are all in the queue of a worker that waits."""
+    c = client()
+    c.flushdb()
+    with worker():
+        enqueue(1, call, "warm-up")
+        wait_for_empty(c)
+        ids = write(n, call)
+        c.config_resetstat()
+        start = time.perf_counter()
+        put(ids)
+        wait_for_empty(c)
+        seconds = time.perf_counter() - start
+        scripts = sum(value["calls"] for name, value in c.info("commandstats").items() if name.startswith("cmdstat_eval"))
+    for id in random.sample(ids, 20):
+        assert pickle.loads(c.get(f"arq:result:{id}"))["s"], f"{id} failed"
+    return n / seconds, scripts / n
+
+
+def wait_for_empty(c, left=0):
+    while c.zcard("arq:queue") > left:
+        time.sleep(0.002)
+
+
+def latency(call, ask):
+    samples = []
+    for _ in range(SAMPLES):
+        time.sleep(0.02 + random.random() * 0.05)
+        start = time.perf_counter()
+        ask(call)
+        samples.append((time.perf_counter() - start) * 1000)
+    samples.sort()
+    return samples[len(samples) // 2], samples[int(len(samples) * 0.99)]
+
+
+def python_latency(call):
+    function, arguments = CALLS[call]
+
+    async def run():
+        pool = await create_pool(RedisSettings.from_dsn(URL))
+        samples = []
+        for _ in range(SAMPLES):
+            await asyncio.sleep(0.02 + random.random() * 0.05)
+            start = time.perf_counter()
+            job = await pool.enqueue_job(function, *arguments)
+            await job.result(timeout=30, poll_delay=0.02)
+            samples.append((time.perf_counter() - start) * 1000)
+        samples.sort()
+        return samples[len(samples) // 2], samples[int(len(samples) * 0.99)]
+
+    return asyncio.run(run())
+
+
+def http_latency(address):
+    session = requests.Session()
+    session.trust_env = False
+
+    def ask(_):
+        job = session.post(f"http://{address}/v1/models/driver_ranking/jobs", json=REQUEST).json()
+        answer = session.get(f"http://{address}/v1/jobs/{job['id']}?wait=30s").json()
+        assert answer["success"], answer
+
+    return latency("predict", ask)
+
+
+def show(name, *values):
+    print(f"{name:<46}" + "".join(f"{value:>14}" for value in values), flush=True)
+
+
+def median(values):
+    return statistics.median(values)
+
+
+def throughput():
+    show("jobs/s, one worker process", "terrarium", "arq", "ratio", "scripts/job")
+    for call in CALLS:
+        mine, other, per_job = [], [], 0.0
+        for _ in range(ROUNDS):
+            rate, per_job = drain(ours, call, JOBS)
+            mine.append(rate)
+            other.append(drain(theirs, call, ARQ_JOBS)[0])
+        show(call, f"{median(mine):.0f}", f"{median(other):.0f}", f"{median(mine) / median(other):.1f}x", f"{per_job:.3f}")
+
+
+def backlog():
+    show(f"jobs/s with {QUEUED} queued behind", "terrarium")
+    c = client()
+    c.flushdb()
+    enqueue(QUEUED, "no-op")
+    with ours():
+        wait_for_empty(c, left=QUEUED - 2000)
+        start, at = time.perf_counter(), c.zcard("arq:queue")
+        time.sleep(2)
+        rate = (at - c.zcard("arq:queue")) / (time.perf_counter() - start)
+        show("no-op", f"{rate:.0f}")
+        c.delete("arq:queue")
+
+
+def idle():
+    show("idle, enqueue to result, ms", "p50", "p99")
+    client().flushdb()
+    port = free_port()
+    listen = {"TERRARIUM__HTTP__LISTEN": f"127.0.0.1:{port}", "TERRARIUM__HTTP__GRPC_LISTEN": ""}
+    with ours("terrarium-serve", "serve", **listen):
+        for call in CALLS:
+            show(f"terrarium, stock client, {call}", *(f"{ms:.2f}" for ms in python_latency(call)))
+        show("terrarium, POST jobs and GET ?wait, predict", *(f"{ms:.2f}" for ms in http_latency(f"127.0.0.1:{port}")))
+    for poll_delay in (0.5, 0.01):
+        client().flushdb()
+        with theirs(poll_delay):
+            show(f"arq, poll_delay={poll_delay}, stock client, no-op", *(f"{ms:.2f}" for ms in python_latency("no-op")))
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+if __name__ == "__main__":
+    parts = os.environ.get("PARTS", "throughput,idle,backlog").split(",")
+    try:
+        for part in parts:
+            {"throughput": throughput, "idle": idle, "backlog": backlog}[part]()
+    finally:
+        client().flushdb()
