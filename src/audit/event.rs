@@ -12,7 +12,7 @@
 //! | `request_id` | of the request, as in its answer |
 //! | `trace_id` | W3C trace id, 32 hexadecimal digits |
 //! | `principal` | who called |
-//! | `surface` | which door the request came through: `http`, `mlflow`, `oip`, `cli` |
+//! | `surface` | which door the request came through: `http`, `mlflow`, `oip`, `job`, `cli` |
 //! | `model.name`, `model.version` | the version that answered or failed; null when none was found for the request |
 //! | `model.alias` | the alias through which the version was reached |
 //! | `model.requested` | the model as the caller named it: `name`, `name@alias` or `name:version` |

@@ -82,7 +82,7 @@ pub const FIELDS: &[Field] = &[
     field(
         "surface",
         Kind::Text,
-        "Which door the request came through: http, mlflow, oip, cli",
+        "Which door the request came through: http, mlflow, oip, job, cli",
     ),
     field(
         "model",

@@ -132,7 +132,7 @@ async fn request_id_and_trace_go_with_the_job_into_the_audit_trail() {
     assert_eq!(answer.headers["x-request-id"], "from-the-app");
     let id = answer.json()["id"].as_str().unwrap().to_owned();
     end(&server, &id).await;
-    let events = server.events();
+    let events = server.events().await;
     let event = events
         .iter()
         .find(|event| event["surface"] == "job")

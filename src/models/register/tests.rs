@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::testing::{Anything, open, order, quiet, source};
 use super::*;
 use crate::error::Failure;
-use crate::inference::test_models::{BFLOAT16, fixture, runtime, unary, with_external_data};
+use crate::inference::test_models::{COMPLEX64, fixture, runtime, unary, with_external_data};
 use crate::models::artifact::Artifact;
 use crate::models::registry::RegisteredModel;
 use crate::types::signature::Schema;
@@ -191,7 +191,7 @@ fn what_is_no_model_is_refused_by_name() {
     fs_err::write(&text, "not a model").unwrap();
     assert_eq!(error(&text).code(), "model_file_invalid");
     let brain = directory.path().join("brain.onnx");
-    fs_err::write(&brain, unary("Identity", BFLOAT16, &[-1, 2], &[-1, 2])).unwrap();
+    fs_err::write(&brain, unary("Identity", COMPLEX64, &[-1, 2], &[-1, 2])).unwrap();
     assert!(error(&brain).to_string().contains("not supported"));
 }
 
