@@ -5,7 +5,7 @@
 //!   event, line       the event as JSON, outside of any lock
 //!   spool             one write of it under a short lock, before the answer leaves
 //! shipper             from the spool to the sink, beside the requests; at least once, in order
-//!   sink              files of JSON lines
+//!   sink              files of JSON lines, or a Kafka topic
 //! ```
 //!
 //! Invariants:
@@ -29,6 +29,7 @@ pub mod sink;
 pub mod spool;
 #[cfg(test)]
 mod tests;
+pub mod topic;
 pub mod verify;
 
 use std::fmt;
@@ -73,6 +74,8 @@ pub struct Config {
     pub spool: spool::Config,
     /// Events in JSON-lines files.
     pub file: sink::file::Config,
+    /// Events on a Kafka topic, and then none in files.
+    pub kafka: Option<sink::kafka::Config>,
 }
 
 impl Default for Config {
@@ -83,6 +86,7 @@ impl Default for Config {
             redact: redact::Config::default(),
             spool: spool::Config::default(),
             file: sink::file::Config::default(),
+            kafka: None,
         }
     }
 }

@@ -16,6 +16,7 @@ use super::batch::Offset;
 use super::event::Origin;
 use super::sink;
 use super::spool::{self, Scanned};
+use super::topic::{self, Begin, End};
 
 /// How many bytes of the spool are read at once.
 const BATCH_BYTES: usize = 1 << 20;
@@ -136,6 +137,22 @@ impl Seen {
             n_duplicates: self.n_duplicates,
         }
     }
+}
+
+/// All that is on the topic.
+pub fn topic(config: &topic::Config) -> Result<Report, topic::ReadError> {
+    let mut verifier = Verifier::default();
+    for event in topic::events(config, Begin::Oldest, End::Last)? {
+        let event = event?;
+        match (event.writer, event.sequence) {
+            (Some(writer), Some(sequence)) => verifier.event(Offset { writer, sequence }),
+            _ => {
+                let (partition, position) = (event.partition, event.position);
+                verifier.damaged(format!("partition {partition}, message {position}"));
+            }
+        }
+    }
+    Ok(verifier.finish())
 }
 
 /// All files of a directory. A last line without a line feed was being written when its process died: it is no event.

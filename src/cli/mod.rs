@@ -69,7 +69,7 @@ enum Command {
     /// Enqueue, show, list, abort and retry jobs
     #[command(subcommand)]
     Jobs(jobs::Command),
-    /// Verify the audit trail
+    /// Look at the audit trail, verify it, replay it
     #[command(subcommand)]
     Audit(audit::Command),
     /// Check and print the configuration
@@ -153,7 +153,7 @@ fn dispatch(cli: Cli) -> Result<(), Failed> {
             Command::Predict(args) => predict::run(args, config, environment, output).await,
             Command::Models(command) => models::run(command, config, environment, output).await,
             Command::Features(command) => features::run(command, config, environment, output).await,
-            Command::Audit(command) => audit::run(command, config, output).await,
+            Command::Audit(command) => audit::run(command, config, environment, output).await,
             Command::Config(_) => Ok(()),
         }
     })

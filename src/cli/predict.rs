@@ -54,7 +54,8 @@ pub(super) async fn run(
     Ok(())
 }
 
-fn context() -> RequestContext {
+/// Of a call that comes from a command.
+pub(super) fn context() -> RequestContext {
     let request_id = uuid::Uuid::now_v7().to_string().into();
     RequestContext {
         surface: Surface::Cli,

@@ -83,6 +83,7 @@ fn backend_files_are_named_only_by_their_parent() {
         ("models/registry", "mlruns"),
         ("models/registry", "mlflow_sqlite"),
         ("audit/sink", "file"),
+        ("audit/sink", "kafka"),
         ("jobs/queue", "redis"),
         ("jobs/queue", "sqlite"),
         ("inference", "onnx"),

@@ -3,6 +3,7 @@
 #[cfg(test)]
 pub(crate) mod contract;
 pub mod file;
+pub mod kafka;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -69,6 +70,9 @@ pub trait AuditSink: Send + Sync {
 ///
 /// Errors: it cannot work for a reason on this machine. A server across the network need not be there yet.
 pub(super) fn open(config: &audit::Config, writer: Uuid) -> io::Result<Box<dyn AuditSink>> {
+    if let Some(kafka) = &config.kafka {
+        return kafka::sink(kafka.clone());
+    }
     let should_sync = config.spool.durability == Durability::Fsync;
     Ok(Box::new(file::open(
         config.file.clone(),

@@ -1,38 +1,16 @@
-//! `terrarium audit`: whether the trail is complete, and what its events look like.
+//! `terrarium audit verify`: proves that no event is missing.
 
 use std::io;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::ValueEnum;
 
-use super::Failed;
-use super::output::Output;
+use super::{Failed, Output};
 use crate::audit::verify::{self, Report};
-use crate::audit::{self, schema};
 use crate::config::Config;
+use crate::shutdown::run_blocking;
 
-#[derive(Debug, Subcommand)]
-pub(super) enum Command {
-    /// Prove that no event is missing: exit code 1 if one is, or is damaged
-    Verify(Verify),
-    /// Print the schema of the events
-    Schema(Schema),
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Schema {
-    /// In which language
-    #[arg(long, value_enum, default_value = "json-schema")]
-    format: Format,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    JsonSchema,
-    Avro,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Verify {
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Args {
     /// Where to look
     #[arg(long, value_enum, default_value = "files")]
     from: Source,
@@ -44,26 +22,29 @@ enum Source {
     Files,
     /// What waits in the spool
     Spool,
+    /// The Kafka topic of `[audit.kafka]`
+    Topic,
 }
 
-pub(super) async fn run(command: Command, config: Config, output: Output) -> Result<(), Failed> {
-    match command {
-        Command::Verify(args) => verify(&args, config.audit, output).await,
-        Command::Schema(args) => Ok(output.json(&match args.format {
-            Format::JsonSchema => schema::json_schema(),
-            Format::Avro => schema::avro(),
-        })?),
-    }
-}
-
-async fn verify(args: &Verify, audit: audit::Config, output: Output) -> Result<(), Failed> {
-    let from = args.from;
-    let verifying = crate::shutdown::run_blocking(move || match from {
-        Source::Files => verify::files(&audit.file.directory),
-        Source::Spool => verify::spool(&audit.spool_directory()),
-    });
-    let report = verifying.await.map_err(io::Error::other)?;
-    let report = report.map_err(|error| Failed::Start(error.to_string()))?;
+pub(super) async fn run(args: Args, config: Config, output: Output) -> Result<(), Failed> {
+    let read = match args.from {
+        Source::Topic => {
+            let topic = super::topic(config)?;
+            let read = run_blocking(move || verify::topic(&topic)).await;
+            read.map(|report| report.map_err(|error| Failed::command(&error)))
+        }
+        Source::Files => {
+            let directory = config.audit.file.directory;
+            let read = run_blocking(move || verify::files(&directory)).await;
+            read.map(|report| report.map_err(|error| Failed::Start(error.to_string())))
+        }
+        Source::Spool => {
+            let directory = config.audit.spool_directory();
+            let read = run_blocking(move || verify::spool(&directory)).await;
+            read.map(|report| report.map_err(|error| Failed::Start(error.to_string())))
+        }
+    };
+    let report = read.map_err(io::Error::other)??;
     show(&report, output)?;
     match report.is_complete() {
         true => Ok(()),

@@ -1,0 +1,214 @@
+//! Reads the topic of predictions back. It belongs to no consumer group and leaves no trace.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::client::connection_config;
+use super::config::Config;
+use super::format;
+use super::log::Log;
+use super::message::{Begin, End, ReadError, TopicEvent};
+use super::topic::said;
+use crate::types::timestamp::Timestamp;
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a reader that expects more waits for it before it tells that the brokers are gone.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+pub(super) struct Reader {
+    place: String,
+    consumer: BaseConsumer<Log>,
+    /// The partitions whose last message was not read yet, and where that is; `None` for a reader that never ends.
+    ends: Option<HashMap<i32, i64>>,
+    waiting_since: Instant,
+    is_broken: bool,
+}
+
+impl Reader {
+    pub(super) fn open(config: &Config, begin: Begin, end: End) -> Result<Self, ReadError> {
+        let failed = |source: Cause| ReadError::Kafka {
+            place: config.place(),
+            source,
+        };
+        let mut client: ClientConfig = connection_config(config);
+        client
+            // librdkafka wants one; nothing is ever committed.
+            .set("group.id", "terrarium-audit-reader")
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "earliest");
+        let consumer: BaseConsumer<Log> = client
+            .create_with_context(Log::default())
+            .map_err(|error| failed(error.into()))?;
+        let partitions = partitions(&consumer, &config.topic).map_err(failed)?;
+        let mut ends = HashMap::new();
+        let mut places = TopicPartitionList::new();
+        for &partition in &partitions {
+            let (low, high) = consumer
+                .fetch_watermarks(&config.topic, partition, TIMEOUT)
+                .map_err(|error| failed(error.into()))?;
+            let start = match begin {
+                Begin::Oldest | Begin::Ago(_) => Offset::Offset(low),
+                Begin::Now => Offset::Offset(high),
+            };
+            places
+                .add_partition_offset(&config.topic, partition, start)
+                .map_err(|error| failed(error.into()))?;
+            if low < high && begin != Begin::Now {
+                ends.insert(partition, high);
+            }
+        }
+        if let Begin::Ago(ago) = begin {
+            places = since(&consumer, &config.topic, &partitions, ago, &mut ends)
+                .map_err(|error| failed(error.into()))?;
+        }
+        consumer
+            .assign(&places)
+            .map_err(|error| failed(error.into()))?;
+        Ok(Self {
+            place: config.place(),
+            consumer,
+            ends: (end == End::Last).then_some(ends),
+            waiting_since: Instant::now(),
+            is_broken: false,
+        })
+    }
+
+    fn failed(&mut self, source: Cause) -> ReadError {
+        self.is_broken = true;
+        ReadError::Kafka {
+            place: self.place.clone(),
+            source,
+        }
+    }
+}
+
+impl Iterator for Reader {
+    type Item = Result<TopicEvent, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.waiting_since = Instant::now();
+        while !self.is_broken && self.ends.as_ref().is_none_or(|ends| !ends.is_empty()) {
+            let event = match self.consumer.poll(Duration::from_millis(200)) {
+                Some(Ok(message)) => event(&message),
+                // Brokers that are away come back; librdkafka tries again by itself.
+                Some(Err(error)) if is_passing(&error) => continue,
+                Some(Err(error)) => return Some(Err(self.failed(error.into()))),
+                None if self.ends.is_some() && self.waiting_since.elapsed() > PATIENCE => {
+                    let silent = format!("nothing came within {PATIENCE:?}");
+                    return Some(Err(self.failed(silent.into())));
+                }
+                None => continue,
+            };
+            if let Some(ends) = &mut self.ends {
+                let end = ends.get(&event.partition).copied();
+                if end.is_none_or(|end| event.position + 1 >= end) {
+                    ends.remove(&event.partition);
+                }
+                // What came after the beginning.
+                if end.is_none_or(|end| event.position >= end) {
+                    continue;
+                }
+            }
+            return Some(Ok(event));
+        }
+        None
+    }
+}
+
+fn partitions(consumer: &BaseConsumer<Log>, topic: &str) -> Result<Vec<i32>, Cause> {
+    let metadata = consumer
+        .fetch_metadata(Some(topic), TIMEOUT)
+        .map_err(|error| {
+            // It tells its context while it is polled.
+            let _nothing = consumer.poll(Duration::from_millis(100));
+            format!("{error}{}", said(consumer.context()))
+        })?;
+    let Some(found) = metadata.topics().first() else {
+        return Err("the brokers say nothing about it".into());
+    };
+    if let Some(error) = found.error() {
+        return Err(RDKafkaErrorCode::from(error).into());
+    }
+    Ok(found
+        .partitions()
+        .iter()
+        .map(|partition| partition.id())
+        .collect())
+}
+
+/// The first message of each partition from that time on; a partition that has none is read from its end.
+fn since(
+    consumer: &BaseConsumer<Log>,
+    topic: &str,
+    partitions: &[i32],
+    ago: Duration,
+    ends: &mut HashMap<i32, i64>,
+) -> Result<TopicPartitionList, KafkaError> {
+    let micros = i64::try_from(ago.as_micros()).unwrap_or(i64::MAX);
+    let time = Timestamp::now().as_micros().saturating_sub(micros).max(0);
+    let mut times = TopicPartitionList::new();
+    for &partition in partitions {
+        times.add_partition_offset(topic, partition, Offset::Offset(time.div_euclid(1000)))?;
+    }
+    let found = consumer.offsets_for_times(times, TIMEOUT)?;
+    let mut places = TopicPartitionList::new();
+    for element in found.elements() {
+        let place = match element.offset() {
+            Offset::Offset(offset) => Offset::Offset(offset),
+            _ => {
+                ends.remove(&element.partition());
+                Offset::End
+            }
+        };
+        places.add_partition_offset(topic, element.partition(), place)?;
+    }
+    Ok(places)
+}
+
+fn is_passing(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::OperationTimedOut
+                | RDKafkaErrorCode::Resolve
+        )
+    )
+}
+
+/// Headers say which event it is; a message that lost them on its way is asked itself.
+fn event(message: &BorrowedMessage<'_>) -> TopicEvent {
+    let json = message.payload().and_then(format::decode);
+    let field = |name: &str| json.as_ref().and_then(|event| event.get(name));
+    let writer = header(message, "ce_writer")
+        .or_else(|| field("writer").and_then(Value::as_str))
+        .and_then(|writer| Uuid::try_parse(writer).ok());
+    let sequence = match header(message, "ce_sequence") {
+        Some(sequence) => sequence.parse().ok(),
+        None => field("sequence").and_then(Value::as_u64),
+    };
+    TopicEvent {
+        partition: message.partition(),
+        position: message.offset(),
+        writer,
+        sequence,
+        json,
+    }
+}
+
+fn header<'a>(message: &'a BorrowedMessage<'_>, key: &str) -> Option<&'a str> {
+    let headers = message.headers()?;
+    let header = headers.iter().find(|header| header.key == key)?;
+    std::str::from_utf8(header.value?).ok()
+}
