@@ -9,6 +9,8 @@ what is measured is the worker. Both run one process. arq has the settings that 
 """
 
 import asyncio
+import http.client
+import json
 import os
 import pickle
 import random
@@ -21,7 +23,6 @@ import time
 from pathlib import Path
 
 import redis
-import requests
 from arq import create_pool
 from arq.connections import RedisSettings
 
@@ -153,12 +154,18 @@ def python_latency(call):
 
 
 def http_latency(address):
-    session = requests.Session()
-    session.trust_env = False
+    connection = http.client.HTTPConnection(address)
+    connection.connect()
+    connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    body = json.dumps(REQUEST)
+
+    def call(method, path, body=None):
+        connection.request(method, path, body, {"Content-Type": "application/json"})
+        return json.loads(connection.getresponse().read())
 
     def ask(_):
-        job = session.post(f"http://{address}/v1/models/driver_ranking/jobs", json=REQUEST).json()
-        answer = session.get(f"http://{address}/v1/jobs/{job['id']}?wait=30s").json()
+        job = call("POST", "/v1/models/driver_ranking/jobs", body)
+        answer = call("GET", f"/v1/jobs/{job['id']}?wait=30s")
         assert answer["success"], answer
 
     return latency("predict", ask)
