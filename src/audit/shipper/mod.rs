@@ -166,6 +166,7 @@ impl Shipper {
         self.sink.connect().await?;
         let mut is_stopping = false;
         let mut has_more = true;
+        let mut next_read = tokio::time::Instant::now();
         loop {
             let may_read = has_more && self.sent.n_bytes < self.window;
             tokio::select! {
@@ -173,15 +174,22 @@ impl Shipper {
                 offset = self.sink.delivered(), if !self.sent.is_empty() => {
                     self.acknowledge(offset?).await?;
                 }
-                () = std::future::ready(()), if may_read => match self.read().await? {
+                () = tokio::time::sleep_until(next_read), if may_read => match self.read().await? {
                     Some(batch) => {
+                        if batch.n_bytes() < BATCH_BYTES / 2 && !is_stopping {
+                            // Nearly all was read. Without a pause each event that comes meanwhile were a batch of its own.
+                            next_read = tokio::time::Instant::now() + LINGER;
+                        }
                         self.sent.push(&batch);
                         self.sink.send(batch).await?;
                     }
                     None => has_more = false,
                 },
                 () = more(&self.progress, self.seen), if !has_more && !is_stopping => has_more = true,
-                () = stop.stopped(), if !is_stopping => (is_stopping, has_more) = (true, true),
+                () = stop.stopped(), if !is_stopping => {
+                    (is_stopping, has_more) = (true, true);
+                    next_read = tokio::time::Instant::now();
+                }
                 else => return Ok(()),
             }
         }
