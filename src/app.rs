@@ -48,7 +48,7 @@ impl App {
     pub async fn start(config: Config, environment: &Environment) -> Result<Self> {
         let parts = Parts::open(&config, environment).await?;
         let (api, mut watcher, shipper) = parts.assemble(&config, Shutdown::new(), None)?;
-        let app = Self::of(api, shipper, &config, None);
+        let app = Self::of(api, shipper, &config, None)?;
         watcher.start().await;
         warn_of_unknown(&watcher.catalog(), &config);
         Ok(app)
@@ -68,7 +68,7 @@ impl App {
         };
         let jobs = open_jobs(&config, shutdown).await?;
         let (api, watcher, shipper) = parts.assemble(&config, shutdown.clone(), Some(jobs))?;
-        let mut app = Self::of(api, shipper, &config, Some(address));
+        let mut app = Self::of(api, shipper, &config, Some(address))?;
         let worker = match config.jobs.worker.in_server {
             true => Some(app.worker(&config)?),
             false => None,
@@ -98,7 +98,7 @@ impl App {
         let parts = Parts::open(&config, environment).await?;
         let jobs = open_jobs(&config, shutdown).await?;
         let (api, watcher, shipper) = parts.assemble(&config, shutdown.clone(), Some(jobs))?;
-        let mut app = Self::of(api, shipper, &config, None);
+        let mut app = Self::of(api, shipper, &config, None)?;
         let worker = app.worker(&config)?;
         if app.come_up(watcher, &config).await {
             app.outlast(&config);
@@ -162,16 +162,22 @@ impl App {
         self.drain_timeout = self.drain_timeout.max(longest);
     }
 
-    fn of(api: Arc<Api>, shipper: Shipper, config: &Config, address: Option<SocketAddr>) -> Self {
-        Self {
+    fn of(
+        api: Arc<Api>,
+        shipper: Shipper,
+        config: &Config,
+        address: Option<SocketAddr>,
+    ) -> Result<Self> {
+        let shipping = shipper.start().context("cannot ship audit events")?;
+        Ok(Self {
             shutdown: api.shutdown.clone(),
             api,
             drain_timeout: config.http.drain_timeout,
-            shipping: shipper.start(),
+            shipping,
             ship_timeout: config.audit.drain_timeout,
             address,
             grpc_address: None,
-        }
+        })
     }
 
     fn spawn_server(&self, listener: TcpListener) -> Result<()> {

@@ -27,6 +27,14 @@ impl Shutdown {
         }
     }
 
+    /// Its tasks run on `runtime`, wherever it is made.
+    pub fn on(runtime: Handle) -> Self {
+        Self {
+            runtime: Some(runtime),
+            ..Self::default()
+        }
+    }
+
     /// Tells everybody to stop.
     pub fn stop(&self) {
         self.token.cancel();

@@ -164,8 +164,13 @@ fn ship(shipper: Shipper) {
         .enable_all()
         .build()
         .unwrap();
-    let finished =
-        runtime.block_on(async { shipper.start().finish(Duration::from_secs(60)).await });
+    let finished = runtime.block_on(async {
+        shipper
+            .start()
+            .unwrap()
+            .finish(Duration::from_secs(60))
+            .await
+    });
     assert!(finished);
 }
 
@@ -470,7 +475,13 @@ async fn a_prediction_is_found_by_its_id_in_the_spool_and_in_the_files() {
     let in_spool = find(&fixture, ids[1]).await.unwrap();
     assert_eq!(in_spool["sequence"], 2);
     let shipper = fixture.shipper.take().unwrap();
-    assert!(shipper.start().finish(Duration::from_secs(60)).await);
+    assert!(
+        shipper
+            .start()
+            .unwrap()
+            .finish(Duration::from_secs(60))
+            .await
+    );
     fixture.log.lock().flush().unwrap();
     fs_err::remove_dir_all(fixture.directory.path().join("audit/spool")).unwrap();
     assert_eq!(find(&fixture, ids[1]).await.unwrap(), in_spool);
@@ -785,8 +796,7 @@ impl io::Write for LockedWriter {
 #[ignore = "run by `a_killed_process_has_an_event_for_everything_that_it_answered`"]
 fn answers_until_it_is_killed() {
     let (log, shipper) = AuditLog::start(&Config::default(), &Metrics::new()).unwrap();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let _shipping = runtime.block_on(async { shipper.start() });
+    let _shipping = shipper.start().unwrap();
     let request = request();
     for _ in 0..10_000 {
         let record = log.open(&request).unwrap();

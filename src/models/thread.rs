@@ -10,9 +10,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::shutdown::run_blocking;
+use crate::workers::stand_back;
 
 /// Where cores are scarce it gets about a tenth of what a thread that answers requests gets.
-#[cfg(target_os = "linux")]
 const NICE: i32 = 10;
 
 type Piece = Box<dyn FnOnce() + Send>;
@@ -36,7 +36,7 @@ impl Thread {
     pub(super) fn start(name: &str) -> Self {
         let (pieces, mut waiting) = mpsc::channel::<Piece>(1);
         let run = move || {
-            stand_back();
+            stand_back(NICE);
             while let Some(piece) = waiting.blocking_recv() {
                 piece();
             }
@@ -72,18 +72,6 @@ impl Thread {
             .map_err(|_| Lost::Panicked)
     }
 }
-
-#[cfg(target_os = "linux")]
-fn stand_back() {
-    // To Linux a thread is a process with an id of its own.
-    let own = rustix::thread::gettid();
-    if let Err(error) = rustix::process::setpriority_process(Some(own), NICE) {
-        tracing::debug!(%error, "loads run at the priority of everything else");
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn stand_back() {}
 
 #[cfg(test)]
 mod tests {

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """A Terrarium worker and a real arq worker on the same Redis, in turns: jobs per second, and how long one job takes.
 
-    bench.py BINARY REDIS DIRECTORY        run by dev/bench-peers, in .terrarium/venv-arq, in the repository root
+    bench.py BINARY REDIS DIRECTORY        run by dev/bench-peers, in .terrarium/venv-arq-peer, in the repository root
 
 Jobs are written in arq's own format before the clock starts and put into the queue of a worker that waits for them, so that
 what is measured is the worker. Both run one process. arq has the settings that are fastest for it
-(`max_jobs` 100, `poll_delay` 0.01, results kept, logging off), and its `predict` does nothing at all; ours predicts.
+(`max_jobs` 100, `poll_delay` 0.01, results kept, logging off), and its `predict` reads features with Feast and runs the model with
+ONNX Runtime; both must give the same scores.
 """
 
 import asyncio
@@ -35,6 +36,7 @@ ROUNDS = int(os.environ.get("ROUNDS", "1" if QUICK else "3"))
 JOBS = int(os.environ.get("JOBS", "5000" if QUICK else "20000"))
 ARQ_JOBS = int(os.environ.get("ARQ_JOBS", "1000" if QUICK else "3000"))
 SAMPLES = 30 if QUICK else 200
+BACKLOG_JOBS = 5_000 if QUICK else 40_000
 QUEUED = int(os.environ.get("QUEUED", "100000" if QUICK else "1000000"))
 REQUEST = {"entities": {"driver_id": [1001]}, "inputs": {"trip_km": [3.2]}}
 CALLS = {"no-op": ("ping", ()), "predict": ("predict", ("driver_ranking", REQUEST))}
@@ -114,9 +116,13 @@ def drain(worker, call, n):
         wait_for_empty(c)
         seconds = time.perf_counter() - start
         scripts = sum(value["calls"] for name, value in c.info("commandstats").items() if name.startswith("cmdstat_eval"))
-    for id in random.sample(ids, 20):
-        assert pickle.loads(c.get(f"arq:result:{id}"))["s"], f"{id} failed"
-    return n / seconds, scripts / n
+    results = [pickle.loads(c.get(f"arq:result:{id}")) for id in random.sample(ids, 20)]
+    assert all(result["s"] for result in results), results
+    return n / seconds, scripts / n, results[0]["r"]
+
+
+def outputs(result):
+    return result and result["outputs"]
 
 
 def wait_for_empty(c, left=0):
@@ -184,24 +190,31 @@ def throughput():
     for call in CALLS:
         mine, other, per_job = [], [], 0.0
         for _ in range(ROUNDS):
-            rate, per_job = drain(ours, call, JOBS)
+            rate, per_job, result = drain(ours, call, JOBS)
             mine.append(rate)
-            other.append(drain(theirs, call, ARQ_JOBS)[0])
+            rate, _, expected = drain(theirs, call, ARQ_JOBS)
+            other.append(rate)
+            assert outputs(result) == outputs(expected), (result, expected)
         show(call, f"{median(mine):.0f}", f"{median(other):.0f}", f"{median(mine) / median(other):.1f}x", f"{per_job:.3f}")
 
 
 def backlog():
-    show(f"jobs/s with {QUEUED} queued behind", "terrarium")
+    """What a job costs the server, from its claim to its result, with ever more jobs behind it."""
+    show("no-op jobs queued behind", "jobs/s", "scripts, us/job", "scripts")
     c = client()
-    c.flushdb()
-    enqueue(QUEUED, "no-op")
-    with ours():
-        wait_for_empty(c, left=QUEUED - 2000)
-        start, at = time.perf_counter(), c.zcard("arq:queue")
-        time.sleep(2)
-        rate = (at - c.zcard("arq:queue")) / (time.perf_counter() - start)
-        show("no-op", f"{rate:.0f}")
-        c.delete("arq:queue")
+    for queued in (QUEUED // 100, QUEUED // 10, QUEUED):
+        c.flushdb()
+        enqueue(queued + BACKLOG_JOBS, "no-op")
+        with ours():
+            wait_for_empty(c, left=queued + BACKLOG_JOBS * 9 // 10)
+            c.config_resetstat()
+            start, at = time.perf_counter(), c.zcard("arq:queue")
+            wait_for_empty(c, left=queued + BACKLOG_JOBS // 10)
+            rate = (at - c.zcard("arq:queue")) / (time.perf_counter() - start)
+            n_jobs = at - c.zcard("arq:queue")
+            scripts = c.info("commandstats")["cmdstat_evalsha"]
+            c.delete("arq:queue")
+        show(f"{queued}", f"{rate:.0f}", f"{scripts['usec'] / n_jobs:.1f}", f"{scripts['calls']}")
 
 
 def idle():

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
+use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::batch::{Batch, Offset};
@@ -20,6 +21,7 @@ use super::sink::{self, AuditSink};
 use super::spool::{self, Appender, Progress, Reader};
 use crate::shutdown::{Shutdown, run_blocking};
 use crate::telemetry::metrics::AuditMetrics;
+use crate::workers::Aside;
 
 /// How many bytes are read at once.
 const BATCH_BYTES: usize = 1 << 20;
@@ -27,6 +29,8 @@ const BATCH_BYTES: usize = 1 << 20;
 const MAX_SENT: usize = 8 << 20;
 /// Events that come within so long are shipped together.
 const LINGER: Duration = Duration::from_millis(20);
+/// Beside busy threads it still gets a seventh of a core, and needs half of that for all events that they can record.
+const NICE: i32 = 5;
 /// How often writers are looked for that died since.
 const TAKE_OVER: Duration = Duration::from_secs(30);
 /// The first pause after a failure, and the longest.
@@ -84,6 +88,8 @@ impl Delivery {
 pub struct Shipping {
     task: AbortOnDropHandle<()>,
     stop: Shutdown,
+    /// Where it runs; absent on the caller's runtime.
+    _aside: Option<Aside>,
 }
 
 impl Shipping {
@@ -127,13 +133,21 @@ impl Shipper {
         Arc::clone(&self.delivery)
     }
 
-    /// Ships from now on, on this runtime.
-    pub fn start(self) -> Shipping {
+    /// Ships from now on, on a thread that stands back from those that answer requests.
+    ///
+    /// Errors: the system refuses the thread.
+    pub fn start(self) -> io::Result<Shipping> {
+        let aside = Aside::start("shipper", NICE)?;
+        Ok(self.start_on(aside.runtime().clone(), Some(aside)))
+    }
+
+    fn start_on(self, runtime: Handle, aside: Option<Aside>) -> Shipping {
         // Not the server's: this one stops after everything that writes events.
-        let stop = Shutdown::new();
+        let stop = Shutdown::on(runtime);
         Shipping {
             task: stop.elsewhere(self.run(stop.clone())),
             stop,
+            _aside: aside,
         }
     }
 

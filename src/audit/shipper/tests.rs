@@ -161,7 +161,7 @@ async fn events_arrive_in_order_and_at_least_once_whatever_fails() {
         fixture.append(50, 100);
         let shipper = fixture.shipper.take().unwrap();
         let delivery = shipper.delivery();
-        let shipping = shipper.start();
+        let shipping = shipper.start_on(Handle::current(), None);
         for _ in 0..5 {
             fixture.append(30, 100);
             tokio::time::sleep(Duration::from_millis(7)).await;
@@ -203,7 +203,7 @@ async fn a_sink_that_is_not_there_at_the_start_is_tried_again_and_everything_wai
     fixture.append(3, 100);
     let shipper = fixture.shipper.take().unwrap();
     let delivery = shipper.delivery();
-    let shipping = shipper.start();
+    let shipping = shipper.start_on(Handle::current(), None);
     while fixture.sink.n_connects.load(Ordering::Relaxed) < 5 {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -225,7 +225,11 @@ async fn what_is_sent_and_not_delivered_is_bounded() {
     };
     let mut fixture = Fixture::with(stalled, 4 << 20);
     fixture.append(30_000, 1_000);
-    let shipping = fixture.shipper.take().unwrap().start();
+    let shipping = fixture
+        .shipper
+        .take()
+        .unwrap()
+        .start_on(Handle::current(), None);
     let n_sent = || fixture.sink.n_sent_bytes.load(Ordering::Relaxed);
     while n_sent() < MAX_SENT {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -258,7 +262,13 @@ async fn what_a_process_did_not_ship_the_next_one_does() {
         let appender = Arc::new(Mutex::new(appender));
         let metrics = Metrics::new().audit();
         let shipper = Shipper::new(reader, appender, Box::new(sink.clone()), metrics);
-        assert!(shipper.start().finish(Duration::from_secs(60)).await);
+        assert!(
+            shipper
+                .start()
+                .unwrap()
+                .finish(Duration::from_secs(60))
+                .await
+        );
     }
     assert_eq!(sink.sequences(), [1, 2, 3, 4, 5]);
     assert_eq!(fs_err::read_dir(directory.path()).unwrap().count(), 0);

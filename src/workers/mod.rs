@@ -8,6 +8,9 @@
 //! halts takes longer to wake than most requests take. Between two looks it lets other threads have the core. While many
 //! connections have something to say in each turn it does not: then their waits overlap anyway.
 //! Stop: `Workers::finish` waits for the last connection; the threads end when the `Workers` are dropped.
+//! `aside` has the threads for work that is not a request.
+
+mod aside;
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -22,6 +25,8 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+pub use self::aside::{Aside, stand_back};
 
 /// More events than this between two looks are many connections at work.
 const BUSY_EVENTS: u64 = 4;
