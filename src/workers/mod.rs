@@ -6,7 +6,8 @@
 //!
 //! Busy polling: for a moment after an event the thread looks for the next one instead of going to sleep, because a core that
 //! halts takes longer to wake than most requests take. Between two looks it lets other threads have the core. While many
-//! connections have something to say in each turn it does not: then their waits overlap anyway.
+//! connections have something to say in each turn it does not: then their waits overlap anyway. Nor does it while it has work
+//! and shares its core with others that have: no core halts then, and each look takes a turn from somebody.
 //! Stop: `Workers::finish` waits for the last connection; the threads end when the `Workers` are dropped.
 //! `aside` has the threads for work that is not a request.
 
@@ -34,6 +35,10 @@ const BUSY_EVENTS: u64 = 4;
 const LOST_CORE: Duration = Duration::from_millis(1);
 /// How long there is no busy polling after that.
 const PAUSE: Duration = Duration::from_millis(100);
+/// A look that comes so late, and finds more than one event, says that other threads and this one share the core's time.
+const SHARED_CORE: Duration = Duration::from_micros(50);
+/// How long there is no busy polling after that.
+const SHORT_PAUSE: Duration = Duration::from_millis(5);
 
 thread_local! {
     static THREAD: Thread = const { Thread {
@@ -187,7 +192,15 @@ async fn poll_busily(limit: Duration) {
                 thread::yield_now();
                 tokio::task::yield_now().await;
             }
-            Next::Sleep => sleep().await,
+            Next::GiveWay => {
+                thread::yield_now();
+                sleep().await;
+                poll.woke(Instant::now());
+            }
+            Next::Sleep => {
+                sleep().await;
+                poll.woke(Instant::now());
+            }
         }
     }
 }
@@ -225,6 +238,8 @@ struct BusyPoll {
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
     Look,
+    /// Others have work for this core: they come first, then what has happened meanwhile.
+    GiveWay,
     Sleep,
 }
 
@@ -239,22 +254,35 @@ impl BusyPoll {
         }
     }
 
+    /// Who slept did not lose the core.
+    fn woke(&mut self, now: Instant) {
+        self.looked = now;
+    }
+
     /// `n_events` since the thread began.
     fn next(&mut self, n_events: u64, now: Instant) -> Next {
         let n_new = n_events.wrapping_sub(self.n_events);
         let away = now - self.looked;
         (self.n_events, self.looked) = (n_events, now);
-        if n_new > 0 {
-            self.found = now;
-        } else if away > LOST_CORE {
+        match n_new {
             // Somebody computes on this core, who would not be interrupted for a thread that only looks.
-            self.paused = now + PAUSE;
+            0 if away > LOST_CORE => self.paused = now + PAUSE,
+            0 => {}
+            1 => self.found = now,
+            _ => {
+                self.found = now;
+                if away > SHARED_CORE {
+                    self.paused = self.paused.max(now + SHORT_PAUSE);
+                }
+            }
+        }
+        if now < self.paused {
+            return Next::GiveWay;
         }
         let is_idle = now - self.found >= self.limit;
-        if is_idle || n_new > BUSY_EVENTS || now < self.paused {
-            Next::Sleep
-        } else {
-            Next::Look
+        match is_idle || n_new > BUSY_EVENTS {
+            true => Next::Sleep,
+            false => Next::Look,
         }
     }
 }
@@ -295,9 +323,23 @@ mod tests {
         let mut poll = BusyPoll::new(micros(10_000), start);
         assert_eq!(poll.next(1, start), Next::Look);
         let back = start + LOST_CORE + micros(1);
-        assert_eq!(poll.next(1, back), Next::Sleep);
-        assert_eq!(poll.next(2, back + micros(100)), Next::Sleep);
+        assert_eq!(poll.next(1, back), Next::GiveWay);
+        assert_eq!(poll.next(2, back + micros(100)), Next::GiveWay);
         assert_eq!(poll.next(3, back + PAUSE), Next::Look);
+    }
+
+    #[test]
+    fn a_worker_that_shares_its_core_and_has_work_does_not_look_for_more() {
+        let start = Instant::now();
+        let mut poll = BusyPoll::new(micros(10_000), start);
+        let back = start + SHARED_CORE + micros(1);
+        // A single caller waits for the answer, and its next request comes soon.
+        assert_eq!(poll.next(1, back), Next::Look);
+        let again = back + SHARED_CORE + micros(1);
+        assert_eq!(poll.next(3, again), Next::GiveWay);
+        assert_eq!(poll.next(4, again + micros(10)), Next::GiveWay);
+        poll.woke(again + SHORT_PAUSE);
+        assert_eq!(poll.next(6, again + SHORT_PAUSE), Next::Look);
     }
 
     #[tokio::test]

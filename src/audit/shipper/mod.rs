@@ -137,7 +137,13 @@ impl Shipper {
     ///
     /// Errors: the system refuses the thread.
     pub fn start(self) -> io::Result<Shipping> {
-        let aside = Aside::start("shipper", NICE)?;
+        let aside = Aside::start(
+            "shipper",
+            std::env::var("E_NICE")
+                .ok()
+                .and_then(|v| v.parse().ok())
+                .unwrap_or(NICE),
+        )?;
         Ok(self.start_on(aside.runtime().clone(), Some(aside)))
     }
 

@@ -262,13 +262,8 @@ async fn what_a_process_did_not_ship_the_next_one_does() {
         let appender = Arc::new(Mutex::new(appender));
         let metrics = Metrics::new().audit();
         let shipper = Shipper::new(reader, appender, Box::new(sink.clone()), metrics);
-        assert!(
-            shipper
-                .start()
-                .unwrap()
-                .finish(Duration::from_secs(60))
-                .await
-        );
+        let shipping = shipper.start_on(Handle::current(), None);
+        assert!(shipping.finish(Duration::from_secs(60)).await);
     }
     assert_eq!(sink.sequences(), [1, 2, 3, 4, 5]);
     assert_eq!(fs_err::read_dir(directory.path()).unwrap().count(), 0);

@@ -5,8 +5,9 @@ use std::time::Instant;
 use redis::Value;
 
 use super::super::super::contract::{self, LONG, add, config, until_it_works};
-use super::server::Server;
+use super::server::{Server, free_port};
 use super::*;
+use crate::testing::{make_authority, make_certificate};
 
 fn text(reply: Value) -> String {
     redis::from_redis_value(reply).unwrap()
@@ -143,4 +144,45 @@ async fn a_queue_follows_its_master_behind_sentinels() {
     let jobs = until_it_works(|| others.claim(contract::some(1), LONG)).await;
     assert_eq!(jobs[0].lease.id, id);
     contract::settle(&*ours, &jobs[0].lease, contract::complete(Keep::No)).await;
+}
+
+/// A server that speaks TLS on a port of its own, with a certificate of an authority that only the settings know.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_contract_is_kept_over_tls() {
+    let certificates = tempfile::tempdir().unwrap();
+    make_authority(certificates.path(), "ca");
+    make_certificate(certificates.path(), "server");
+    let path = |name: &str| certificates.path().join(name).display().to_string();
+    let port = free_port();
+    let arguments = [
+        "--save",
+        "",
+        "--tls-port",
+        &port.to_string(),
+        "--tls-cert-file",
+        &path("server.crt"),
+        "--tls-key-file",
+        &path("server.key"),
+        "--tls-ca-cert-file",
+        &path("ca.crt"),
+        "--tls-auth-clients",
+        "no",
+    ];
+    let _server = Server::start_with(&arguments.map(str::to_owned));
+    let settings = Config {
+        url: format!("rediss://localhost:{port}/0"),
+        tls_ca: Some(path("ca.crt").into()),
+        ..Config::default()
+    };
+    let queue = || Arc::new(open(&settings, &config(), &Shutdown::new()).unwrap());
+    contract::run(queue(), queue()).await;
+
+    // Who does not know the authority does not trust it.
+    let stranger = Config {
+        tls_ca: None,
+        ..settings
+    };
+    let stranger = open(&stranger, &config(), &Shutdown::new()).unwrap();
+    let refused = format!("{:?}", stranger.health().await.unwrap_err());
+    assert!(refused.contains("UnknownIssuer"), "{refused}");
 }

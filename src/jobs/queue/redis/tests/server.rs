@@ -36,9 +36,7 @@ impl Server {
     pub(super) fn start_with(arguments: &[String]) -> Self {
         // Another process may take the port between our look and Redis's bind.
         for _ in 0..5 {
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            let port = listener.local_addr().unwrap().port();
-            drop(listener);
+            let port = free_port();
             let directory = tempfile::tempdir().unwrap();
             let mut server = Self {
                 process: spawn(directory.path(), port, arguments),
@@ -157,4 +155,10 @@ fn spawn(directory: &Path, port: u16, arguments: &[String]) -> Child {
         .stdout(Stdio::null())
         .spawn()
         .expect("redis-server is installed (`dev/setup test`)")
+}
+
+/// Nobody listens there now.
+pub(super) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
 }
