@@ -19,7 +19,7 @@ async def startup(ctx):
     options.intra_op_num_threads = 1
     model = ROOT / "models" / "driver_ranking" / "2" / "model.onnx"
     ctx["session"] = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-    ctx["store"] = FeatureStore(ROOT / "feature_repo")
+    ctx["store"] = FeatureStore(ROOT / "feature_repo", fs_yaml_file=ROOT / "feature_repo" / "feature_store.redis.yaml")
     ctx["service"] = ctx["store"].get_feature_service("driver_ranking_v1")
 
 
