@@ -16,18 +16,18 @@ def demo_copy(directory, days=DAYS):
     return directory
 
 
-def serve(directory, brokers, topic, **settings):
-    """A server whose audit events go to a topic that it makes. `settings` are below `audit.kafka`."""
-    environment = {
+def serve(directory, brokers, topic, environment=None, **settings):
+    """A server whose audit events go to a topic that it makes. `settings` are below `audit.kafka`; `None` unsets one."""
+    own = {
         "TERRARIUM__AUDIT__FILE__DIRECTORY": str(directory / "audit"),
         # One for each topic: what another test left undelivered shall not come here.
         "TERRARIUM__AUDIT__SPOOL__DIRECTORY": str(directory / "spool" / topic),
         "TERRARIUM__AUDIT__KAFKA__BROKERS": brokers,
         "TERRARIUM__AUDIT__KAFKA__TOPIC": topic,
-        "TERRARIUM__AUDIT__KAFKA__CREATE_TOPICS__PARTITIONS": "2",
     }
-    environment |= {f"TERRARIUM__AUDIT__KAFKA__{name.upper()}": str(value) for name, value in settings.items()}
-    return Terrarium(directory, environment)
+    settings = {"create_topics__partitions": 2} | settings
+    own |= {f"TERRARIUM__AUDIT__KAFKA__{name.upper()}": str(value) for name, value in settings.items() if value is not None}
+    return Terrarium(directory, own | (environment or {}))
 
 
 def calls():

@@ -12,29 +12,32 @@ import subprocess
 import time
 from pathlib import Path
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
 from server_process import free_port
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 HOME = CHECKOUT / ".terrarium" / "kafka"
 API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 1, -1)
-READY_WITHIN_S = 60
+READY_WITHIN_S = 120
+# Short of the last optimisation: most brokers live for seconds.
+SHORT_LIVED = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 
 class Broker:
     """One broker on ports that it keeps over restarts."""
 
-    def __init__(self, directory, more_listeners="", settings=()):
+    def __init__(self, directory, more_listeners="", settings=(), more_advertised=None, java=SHORT_LIVED):
+        """`more_listeners` begin with a comma; `more_advertised` are what clients are told of them, if that differs."""
         if not (HOME / "libs").is_dir():
             raise FileNotFoundError(f"{HOME} is missing: run `dev/services up kafka`")
-        self.directory = Path(directory)
+        self.directory, self.java = Path(directory), java
         self.address, controller = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
         self.properties = self.directory / "broker.properties"
         self.properties.write_text(
             (CHECKOUT / "dev/kafka/broker.properties").read_text()
             + f"listeners=PLAINTEXT://{self.address},CONTROLLER://{controller}{more_listeners}\n"
-            + f"advertised.listeners=PLAINTEXT://{self.address}{more_listeners}\n"
+            + f"advertised.listeners=PLAINTEXT://{self.address}{more_listeners if more_advertised is None else more_advertised}\n"
             + f"controller.quorum.voters=1@{controller}\n"
             + f"log.dirs={self.directory / 'data'}\n"
             + "".join(f"{setting}\n" for setting in settings)
@@ -43,7 +46,7 @@ class Broker:
         self._java("kafka.tools.StorageTool", "format", "--cluster-id", "AAAAAAAAAAAAAAAAAAAAAA", "--config", self.properties).wait(60)
 
     def _java(self, *arguments):
-        command = ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=WARN", "-cp", f"{HOME}/libs/*"]
+        command = ["java", *self.java, "-Dlog4j2.level=WARN", "-cp", f"{HOME}/libs/*"]
         with (self.directory / "broker.log").open("ab") as log:
             return subprocess.Popen([*command, *map(str, arguments)], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
@@ -59,6 +62,7 @@ class Broker:
         deadline = time.monotonic() + READY_WITHIN_S
         while not self.answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
                 log = (self.directory / "broker.log").read_text(errors="replace")
                 raise RuntimeError("the broker does not start\n" + log[-3000:])
             time.sleep(0.05)
@@ -90,6 +94,22 @@ def delete_topic(brokers, topic):
     admin.delete_topics([topic])[topic].result(timeout=30)
 
 
+def create_topic(brokers, topic, n_partitions=1, within_s=30):
+    """Also one that is just being deleted."""
+    admin, deadline = AdminClient({"bootstrap.servers": brokers}), time.monotonic() + within_s
+    while True:
+        try:
+            return admin.create_topics([NewTopic(topic, n_partitions, 1)])[topic].result(timeout=within_s)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def has_topic(brokers, topic):
+    return topic in AdminClient({"bootstrap.servers": brokers}).list_topics(timeout=30).topics
+
+
 def consume(brokers, topic, within_s=60):
     """Every message of a topic from which nothing was deleted, partition by partition, as dictionaries."""
     consumer = Consumer({"bootstrap.servers": brokers, "group.id": "compat", "enable.auto.commit": False})
@@ -113,6 +133,18 @@ def consume(brokers, topic, within_s=60):
         return sorted(messages, key=lambda message: (message["partition"], message["offset"]))
     finally:
         consumer.close()
+
+
+def on_topic(brokers, topic, ids, within_s=60):
+    """All messages of the topic, once it is there and all these events are among them."""
+    deadline = time.monotonic() + within_s
+    while True:
+        messages = consume(brokers, topic) if has_topic(brokers, topic) else []
+        missing = ids - {message["headers"]["ce_id"] for message in messages}
+        if not missing:
+            return messages
+        assert time.monotonic() < deadline, f"{len(missing)} of {len(ids)} events are not on {topic} after {within_s} s"
+        time.sleep(0.5)
 
 
 def events(messages):

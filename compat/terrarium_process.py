@@ -22,6 +22,15 @@ class Terrarium(ServerProcess):
     def predict(self, model, body):
         return self.post(f"/v1/models/{model}/predict", body)
 
+    def metric(self, name):
+        """The value of one without labels."""
+        lines = self.get("/metrics").text.splitlines()
+        return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
+
+    def reasons(self):
+        """What `/readyz` says is not as it should be."""
+        return self.get("/readyz").json()["reasons"]
+
 
 def run(directory, *arguments, environment=None):
     """`terrarium ARGUMENTS`, in a directory, to its end."""

@@ -61,6 +61,9 @@ use crate::types::timestamp::Timestamp;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// Whether predictions leave events. Without, nothing tells afterwards what was answered; what waits in the spool from
+    /// before is shipped all the same.
+    pub enabled: bool,
     /// What happens to predictions while events cannot be written.
     pub on_failure: OnFailure,
     /// How long the end of the process waits for the sink to take what is in the spool. The rest is shipped at the next
@@ -81,6 +84,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            enabled: true,
             on_failure: OnFailure::default(),
             drain_timeout: Duration::from_secs(5),
             redact: redact::Config::default(),
@@ -158,6 +162,7 @@ impl Failure for Error {
 
 /// Hands out records and writes their events.
 pub struct AuditLog {
+    is_enabled: bool,
     head: Head,
     on_failure: OnFailure,
     redaction: Option<Redaction>,
@@ -184,6 +189,7 @@ impl AuditLog {
         let appender = Arc::new(Mutex::new(appender));
         let shipper = Shipper::new(reader, Arc::clone(&appender), sink, metrics.clone());
         let log = Self {
+            is_enabled: config.enabled,
             head: Head::of(writer),
             on_failure: config.on_failure,
             redaction,
@@ -227,7 +233,7 @@ impl AuditLog {
             opened: Instant::now(),
             served_by: None,
             shadow_of,
-            is_open: true,
+            is_open: self.is_enabled,
         })
     }
 
@@ -310,7 +316,7 @@ fn append(appender: &mut Appender, line: &mut Line<'_>) -> Result<Safe, spool::E
     appender.append(record)
 }
 
-/// An event that was written.
+/// An event that was written, or was not to be.
 #[must_use = "an event is not safe before it is waited for"]
 pub struct Recorded<'a> {
     log: &'a AuditLog,
@@ -360,6 +366,7 @@ pub struct AuditRecord<'a> {
     served_by: Option<ServedBy>,
     /// Of a shadow run the prediction that it shadows.
     shadow_of: Option<Uuid>,
+    /// Its event is still to be written.
     is_open: bool,
 }
 
@@ -379,6 +386,13 @@ impl<'a> AuditRecord<'a> {
         mut self,
         outcome: Result<&Prediction, &dyn Failure>,
     ) -> Result<Recorded<'a>, Error> {
+        if !self.is_open {
+            let safe = Safe::NOW;
+            return Ok(Recorded {
+                log: self.log,
+                safe,
+            });
+        }
         let line = self.log.encode(&match outcome {
             Ok(prediction) => Event::answered(&self.subject(), prediction),
             Err(failure) => self.failed(&Failed::of(failure)),
@@ -392,6 +406,9 @@ impl<'a> AuditRecord<'a> {
         mut self,
         outcome: Result<(&Prediction, &[OutputDifference]), &dyn Failure>,
     ) -> Result<(), Error> {
+        if !self.is_open {
+            return Ok(());
+        }
         let line = self.log.encode(&match outcome {
             Ok((prediction, differences)) => {
                 Event::shadowed(&self.subject(), prediction, differences)

@@ -712,6 +712,24 @@ fn drop_lets_predictions_pass_and_counts_what_was_lost() {
 }
 
 #[test]
+fn a_trail_that_is_switched_off_has_no_events() {
+    let mut fixture = Fixture::with(|config| config.enabled = false);
+    let request = request();
+    let failure = FeatureMissing { row: 0 };
+    let open = || fixture.log.open(&request).unwrap();
+    let answer = prediction(open().id());
+    assert!(open().close(Ok(&answer)).unwrap().safe.is_now());
+    let _ = open().close(Err(&failure)).unwrap();
+    let shadow = fixture.log.open_shadow(&request, answer.id).unwrap();
+    shadow.close_shadow(Ok((&answer, &[]))).unwrap();
+    drop(open());
+    assert!(fixture.shipped().is_empty());
+    let text = fixture.metrics.render();
+    assert!(text.contains("terrarium_audit_events_total 0"), "{text}");
+    assert!(text.contains("terrarium_audit_failures_total 0"), "{text}");
+}
+
+#[test]
 fn a_full_spool_refuses_until_the_sink_took_something() {
     let mut fixture = small(OnFailure::Refuse, 8_000);
     let request = request();

@@ -1,7 +1,8 @@
 //! From the spool to the sink, beside the requests: at least once, in order, again until it succeeds.
 //!
 //! Nothing here is ever waited for by a request. While the sink takes nothing, events stay in the spool; once that is
-//! full, `audit.on_failure` decides.
+//! full, `audit.on_failure` decides. A sink that fails is connected to again; one that only says nothing is waited for, for
+//! it may have taken the events, and `Delivery` tells.
 //! Stop: `Shipping::finish` ships what is left, within a time limit; what remains is shipped by the next process.
 
 #[cfg(test)]
@@ -31,6 +32,8 @@ const MAX_SENT: usize = 8 << 20;
 const LINGER: Duration = Duration::from_millis(20);
 /// Beside busy threads it still gets a seventh of a core, and needs half of that for all events that they can record.
 const NICE: i32 = 5;
+/// A sink that reports nothing of what was sent for so long is told of.
+const SILENCE: Duration = Duration::from_secs(15);
 /// How often writers are looked for that died since.
 const TAKE_OVER: Duration = Duration::from_secs(30);
 /// The first pause after a failure, and the longest.
@@ -187,12 +190,22 @@ impl Shipper {
         let mut is_stopping = false;
         let mut has_more = true;
         let mut next_read = tokio::time::Instant::now();
+        // When the sink has been silent for too long.
+        let mut patience = None;
         loop {
             let may_read = has_more && self.sent.n_bytes < self.window;
+            if self.sent.is_empty() {
+                patience = Some(tokio::time::Instant::now() + SILENCE);
+            }
             tokio::select! {
                 biased;
                 offset = self.sink.delivered(), if !self.sent.is_empty() => {
                     self.acknowledge(offset?).await?;
+                    patience = Some(tokio::time::Instant::now() + SILENCE);
+                }
+                () = until(patience), if !self.sent.is_empty() => {
+                    self.silent();
+                    patience = None;
                 }
                 () = tokio::time::sleep_until(next_read), if may_read => match self.read().await? {
                     Some(batch) => {
@@ -250,8 +263,10 @@ impl Shipper {
         }
         if batch.is_none() {
             self.seen = seen;
-            // Nothing to ship is as good as shipped.
-            self.recovered();
+            if self.sent.is_empty() {
+                // Nothing to ship is as good as shipped.
+                self.recovered();
+            }
         }
         self.tell_progress();
         Ok(batch)
@@ -293,14 +308,23 @@ impl Shipper {
 
     fn failed(&self, error: &Error) {
         self.metrics.ship_failures.inc();
-        let before = self
-            .delivery
-            .failure
-            .swap(Some(Arc::new(error.to_string())));
-        if before.is_none() {
-            tracing::error!(%error, sink = self.sink.name(), "audit events wait in the spool");
-        }
+        self.tell(error.to_string());
         self.tell_progress();
+    }
+
+    fn silent(&self) {
+        let sink = self.sink.name();
+        self.tell(format!(
+            "the audit sink `{sink}` has not answered for {SILENCE:?}"
+        ));
+    }
+
+    fn tell(&self, reason: String) {
+        let reason = Arc::new(reason);
+        let before = self.delivery.failure.swap(Some(Arc::clone(&reason)));
+        if before.is_none() {
+            tracing::error!(error = %reason, sink = self.sink.name(), "audit events wait in the spool");
+        }
     }
 
     fn recovered(&self) {
@@ -308,6 +332,13 @@ impl Shipper {
             self.delivery.failure.store(None);
             tracing::info!(sink = self.sink.name(), "audit events are delivered again");
         }
+    }
+}
+
+async fn until(instant: Option<tokio::time::Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
     }
 }
 

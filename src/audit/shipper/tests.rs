@@ -242,6 +242,33 @@ async fn what_is_sent_and_not_delivered_is_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_sink_that_takes_events_and_says_nothing_is_told_of_and_keeps_them() {
+    let mut fixture = Fixture::new(FakeSink {
+        is_stalled: true,
+        ..FakeSink::default()
+    });
+    fixture.append(3, 100);
+    let shipper = fixture.shipper.take().unwrap();
+    let delivery = shipper.delivery();
+    let shipping = shipper.start_on(Handle::current(), None);
+    tokio::time::sleep(SILENCE / 2).await;
+    assert_eq!(delivery.failure(), None);
+    tokio::time::sleep(SILENCE).await;
+    let failure = delivery.failure().unwrap();
+    assert!(
+        failure.contains("`fake` has not answered for 15s"),
+        "{failure}"
+    );
+    // What comes meanwhile is sent, and no sign of life.
+    fixture.append(3, 100);
+    tokio::time::sleep(SILENCE).await;
+    assert_eq!(fixture.sink.n_sends.load(Ordering::Relaxed), 2);
+    assert_eq!(fixture.sink.n_connects.load(Ordering::Relaxed), 1);
+    assert!(delivery.failure().is_some());
+    drop(shipping);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_process_did_not_ship_the_next_one_does() {
     let directory = TempDir::new().unwrap();
     let config = spool::Config::default();

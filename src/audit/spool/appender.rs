@@ -22,7 +22,7 @@ const PROBE: [u8; 4096] = [b' '; 4096];
 
 /// Appends the events of one writer.
 #[derive(Debug)]
-pub(crate) struct Appender {
+pub struct Appender {
     spool: PathBuf,
     directory: Arc<WriterDirectory>,
     codec: Codec,
@@ -89,6 +89,11 @@ impl Appender {
         &self.progress
     }
 
+    /// Room for the process that comes after this one.
+    pub(super) fn keep_reserve(&self) {
+        self.directory.keep_reserve();
+    }
+
     pub(super) fn directory(&self) -> &Arc<WriterDirectory> {
         &self.directory
     }
@@ -96,7 +101,7 @@ impl Appender {
     /// Appends the event that carries `sequence()`: `RECORD_HEADER` bytes of room, then the payload.
     ///
     /// Errors: nothing of it counts as an event, and the next one carries the same sequence.
-    pub(crate) fn append(&mut self, record: &mut [u8]) -> Result<Safe, Error> {
+    pub fn append(&mut self, record: &mut [u8]) -> Result<Safe, Error> {
         let n_payload = record.len().saturating_sub(RECORD_HEADER);
         if n_payload == 0 || n_payload > MAX_PAYLOAD {
             return Err(Error::Size { actual: n_payload });
@@ -191,6 +196,7 @@ impl Appender {
             let first = self.progress.committed() + 1;
             self.current = Current::create(&self.directory, first, &self.progress)?;
             self.is_stuck = false;
+            self.directory.keep_reserve();
             self.tell_syncer();
         }
         Ok(())

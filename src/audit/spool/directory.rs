@@ -4,12 +4,14 @@
 //! <spool>/<writer>/lock                              held by the process that writes, then by the one that ships the rest
 //! <spool>/<writer>/<first sequence>.segment          20 digits, so that names sort like sequences
 //! <spool>/<writer>/shipped.<sink>                    the last sequence that the sink has
+//! <spool>/<writer>/reserve                           room for the next process to start on a disk that is full
 //! <spool>/quarantine/<writer>-<first sequence>.segment
 //! ```
 
 use std::fs::TryLockError;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use fs_err::{self as fs, File, OpenOptions};
@@ -18,6 +20,10 @@ use uuid::Uuid;
 const QUARANTINE: &str = "quarantine";
 const LOCK: &str = "lock";
 const SEGMENT_SUFFIX: &str = ".segment";
+const RESERVE: &str = "reserve";
+
+/// The size of a reserve where there is room for it, and the least that a directory with a first segment needs.
+const RESERVE_BYTES: (usize, usize) = (256 * 1024, 32 * 1024);
 
 /// The directory of one writer, which this process owns as long as it has this.
 #[derive(Debug)]
@@ -26,6 +32,7 @@ pub(super) struct WriterDirectory {
     pub(super) path: PathBuf,
     /// More than one where the directory was deleted meanwhile.
     locks: Mutex<Vec<File>>,
+    has_reserve: AtomicBool,
 }
 
 impl WriterDirectory {
@@ -35,6 +42,7 @@ impl WriterDirectory {
             writer,
             path: spool.join(writer.to_string()),
             locks: Mutex::default(),
+            has_reserve: AtomicBool::new(false),
         };
         directory.make()?;
         Ok(directory)
@@ -64,7 +72,27 @@ impl WriterDirectory {
             writer,
             path,
             locks: Mutex::new(vec![lock]),
+            has_reserve: AtomicBool::new(false),
         }))
+    }
+
+    /// Keeps room for the next process, as far as there is any: less of it, or none, on a disk that is full.
+    pub(super) fn keep_reserve(&self) {
+        if self.has_reserve.load(Ordering::Relaxed) {
+            return;
+        }
+        let path = self.path.join(RESERVE);
+        let (all, least) = RESERVE_BYTES;
+        let mut n_bytes = all;
+        while n_bytes >= least {
+            if fs::write(&path, vec![0; n_bytes]).is_ok() {
+                self.has_reserve.store(n_bytes == all, Ordering::Relaxed);
+                return;
+            }
+            n_bytes /= 2;
+        }
+        // Without one the next start may have to be helped.
+        let _ = fs::remove_file(&path);
     }
 
     pub(super) fn segments(&self) -> io::Result<Vec<SegmentFile>> {
@@ -80,6 +108,18 @@ impl WriterDirectory {
     pub(super) fn remove(&self) -> io::Result<()> {
         fs::remove_dir_all(&self.path)
     }
+}
+
+/// Frees the room that one of the dead writers has kept; `false` if none has.
+pub(super) fn free_reserve(spool: &Path) -> io::Result<bool> {
+    for writer in writers(spool)? {
+        if let Some(dead) = WriterDirectory::take_over(spool, writer)?
+            && fs::remove_file(dead.path.join(RESERVE)).is_ok()
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn open_lock(writer: &Path) -> io::Result<File> {
@@ -148,4 +188,31 @@ pub(super) fn quarantined(spool: &Path) -> io::Result<Vec<PathBuf>> {
         .collect::<io::Result<Vec<_>>>()?;
     paths.sort();
     Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn the_room_that_a_dead_writer_kept_is_freed_once_and_that_of_a_living_one_is_not() {
+        let spool = TempDir::new().unwrap();
+        let [dead, living] = [Uuid::from_u128(1), Uuid::from_u128(2)]
+            .map(|writer| WriterDirectory::create(spool.path(), writer).unwrap());
+        for directory in [&dead, &living] {
+            directory.keep_reserve();
+            let reserve = fs::metadata(directory.path.join(RESERVE)).unwrap();
+            assert_eq!(reserve.len(), RESERVE_BYTES.0 as u64);
+        }
+        assert!(!free_reserve(spool.path()).unwrap(), "both live");
+        let path = dead.path.join(RESERVE);
+        drop(dead);
+        // A process that another test is just starting may hold the lock for a moment.
+        let n_tries = (1..1_000).find(|_| free_reserve(spool.path()).unwrap());
+        assert!(n_tries.is_some() && !path.exists());
+        assert!(!free_reserve(spool.path()).unwrap());
+        assert!(living.path.join(RESERVE).exists());
+    }
 }

@@ -17,7 +17,8 @@
 //! - with `written` an event survives the death of the process, with `fsync` it is on the disk before `Safe::wait` returns,
 //!   with `memory` it is in a segment after `flush`.
 //!
-//! Full: `append` fails with `Error::Full`; whether that refuses the prediction or drops the event is decided above.
+//! Full: `append` fails with `Error::Full`; whether that refuses the prediction or drops the event is decided above. Each
+//! writer keeps a little room for the process that comes after it, which could not start, and ship, on a disk that is full.
 //! Not here: what an event says (`event`), where it goes (`sink`), when (`shipper`).
 
 mod appender;
@@ -38,11 +39,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub(crate) use self::appender::Appender;
+pub use self::appender::Appender;
 pub(crate) use self::progress::Progress;
-pub(crate) use self::reader::Reader;
+pub use self::reader::Reader;
 pub(crate) use self::scan::{Scan, Scanned};
-pub(crate) use self::segment::RECORD_HEADER;
+pub use self::segment::RECORD_HEADER;
 pub use self::sync::Safe;
 use crate::types::byte_size::ByteSize;
 
@@ -110,7 +111,23 @@ pub(crate) fn scans(spool: &Path) -> io::Result<Vec<Scan>> {
 /// Begins to write, and gets ready to read what this writer appends and what dead ones left behind.
 ///
 /// `sink` names the offset that is kept. Errors: the directory cannot be made or read.
-pub(crate) fn open(
+/// The audit trail opens its own; beside that it is for benches.
+pub fn open(
+    config: &Config,
+    spool: &Path,
+    writer: Uuid,
+    sink: &'static str,
+) -> io::Result<(Appender, Reader)> {
+    match begin(config, spool, writer, sink) {
+        // What waits must be shipped to make room, and that takes a process that starts.
+        Err(error) if is_full(&error) && directory::free_reserve(spool)? => {
+            begin(config, spool, writer, sink)
+        }
+        begun => begun,
+    }
+}
+
+fn begin(
     config: &Config,
     spool: &Path,
     writer: Uuid,
@@ -118,5 +135,13 @@ pub(crate) fn open(
 ) -> io::Result<(Appender, Reader)> {
     let appender = Appender::start(config, spool, writer)?;
     let reader = Reader::open(spool, sink, &appender)?;
+    appender.keep_reserve();
     Ok((appender, reader))
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }

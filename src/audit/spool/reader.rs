@@ -27,7 +27,7 @@ pub(crate) struct Damage {
 
 /// Reads for one sink. All calls block on the disk.
 #[derive(Debug)]
-pub(crate) struct Reader {
+pub struct Reader {
     spool: PathBuf,
     sink: &'static str,
     progress: Arc<Progress>,
@@ -68,7 +68,7 @@ impl Reader {
     }
 
     /// The next events, about `max_bytes` of them and at least one; `None` when there are no more now.
-    pub(crate) fn next(&mut self, max_bytes: usize) -> io::Result<Option<Batch>> {
+    pub fn next(&mut self, max_bytes: usize) -> io::Result<Option<Batch>> {
         let mut at = 0;
         while let Some(log) = self.logs.get_mut(at) {
             let limit = match log.is_own {
@@ -88,7 +88,7 @@ impl Reader {
     }
 
     /// The sink has everything up to here. Deletes what is not needed any more.
-    pub(crate) fn acknowledge(&mut self, offset: Offset) -> io::Result<()> {
+    pub fn acknowledge(&mut self, offset: Offset) -> io::Result<()> {
         let position = self
             .logs
             .iter()

@@ -17,7 +17,7 @@ const VERSION: u32 = 1;
 /// Bytes in front of the first record.
 pub(super) const HEADER: usize = 40;
 /// Bytes in front of each payload.
-pub(crate) const RECORD_HEADER: usize = 16;
+pub const RECORD_HEADER: usize = 16;
 /// The largest payload that is taken or believed.
 pub(super) const MAX_PAYLOAD: usize = 1 << 30;
 

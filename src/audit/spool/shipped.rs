@@ -1,6 +1,7 @@
 //! How far a sink has come with one writer: a number in a file, overwritten in place.
 //!
 //! It may be behind after a crash, then events are sent again; it is never ahead. One that does not read counts as none.
+//! It has its place on the disk before the first event: a disk that the spool has filled still takes it.
 
 use fs_err::os::unix::fs::FileExt;
 use std::io;
@@ -31,7 +32,12 @@ impl Shipped {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,
             Err(error) => return Err(error),
         };
-        Ok((Self { file }, sequence.unwrap_or(0)))
+        let shipped = Self { file };
+        if sequence.is_none() {
+            // Where there is no room even now, saving fails until there is some.
+            let _ = shipped.save(0);
+        }
+        Ok((shipped, sequence.unwrap_or(0)))
     }
 
     pub(super) fn save(&self, sequence: u64) -> io::Result<()> {
@@ -61,6 +67,8 @@ mod tests {
         let directory = TempDir::new().unwrap();
         let (shipped, sequence) = Shipped::open(directory.path(), "file").unwrap();
         assert_eq!(sequence, 0);
+        let n_bytes = shipped.file.metadata().unwrap().len();
+        assert_eq!(n_bytes, LENGTH as u64, "its place is taken");
         for sequence in [7, u64::MAX, 12] {
             shipped.save(sequence).unwrap();
             let (_, read) = Shipped::open(directory.path(), "file").unwrap();
