@@ -18,6 +18,7 @@ pub mod register;
 pub mod registry;
 #[cfg(test)]
 pub(crate) mod testing;
+mod thread;
 pub mod traffic;
 mod warm_up;
 mod watcher;

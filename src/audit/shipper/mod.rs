@@ -18,9 +18,8 @@ use tokio_util::task::AbortOnDropHandle;
 use super::batch::{Batch, Offset};
 use super::sink::{self, AuditSink};
 use super::spool::{self, Appender, Progress, Reader};
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Shutdown, run_blocking};
 use crate::telemetry::metrics::AuditMetrics;
-use crate::workers::{LoneThread, Lost, Standing};
 
 /// How many bytes are read at once.
 const BATCH_BYTES: usize = 1 << 20;
@@ -42,13 +41,11 @@ enum Error {
     #[error(transparent)]
     Spool(#[from] spool::Error),
     #[error("reading the audit spool failed: {0}")]
-    Lost(#[from] Lost),
+    Panicked(#[from] tokio::task::JoinError),
 }
 
 /// Ships one spool to one sink, once it is started.
 pub struct Shipper {
-    /// Where the spool is read.
-    thread: LoneThread,
     reader: Arc<Mutex<Reader>>,
     appender: Arc<Mutex<Appender>>,
     progress: Arc<Progress>,
@@ -113,7 +110,6 @@ impl Shipper {
             failure: ArcSwapOption::empty(),
         };
         Self {
-            thread: LoneThread::start("audit-read", Standing::Equal),
             reader: Arc::new(Mutex::new(reader)),
             appender,
             progress,
@@ -257,11 +253,11 @@ impl Shipper {
         work: impl FnOnce(&mut Reader) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let reader = Arc::clone(&self.reader);
-        let worked = self.thread.run(move || {
+        run_blocking(move || {
             let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
             work(&mut reader)
-        });
-        worked.await?
+        })
+        .await?
     }
 
     fn tell_progress(&self) {

@@ -31,9 +31,9 @@ use uuid::Uuid;
 use super::{AuditSink, Error};
 use crate::audit::batch::{Batch, Offset};
 use crate::audit::event::Origin;
+use crate::shutdown::run_blocking;
 use crate::types::byte_size::ByteSize;
 use crate::types::timestamp::Timestamp;
-use crate::workers::{LoneThread, Standing};
 
 const FILE_PREFIX: &str = "predictions-";
 const FILE_SUFFIX: &str = ".jsonl";
@@ -64,16 +64,14 @@ impl Default for Config {
 pub(super) fn open(config: Config, writer: Uuid, should_sync: bool) -> io::Result<FileSink> {
     let place = config.directory.display().to_string();
     Ok(FileSink {
-        thread: LoneThread::start("audit-write", Standing::Equal),
         files: Some(Files::open(config, writer, should_sync)?),
         place,
         written: None,
     })
 }
 
-/// Writes batches on a thread of its own.
+/// Writes batches on the blocking pool.
 pub(super) struct FileSink {
-    thread: LoneThread,
     /// Away while they are written to; lost if that panics.
     files: Option<Files>,
     place: String,
@@ -109,7 +107,7 @@ impl AuditSink for FileSink {
             return self.connect().await;
         };
         let last = batch.last();
-        let writing = self.thread.run(move || {
+        let writing = run_blocking(move || {
             let written = files.write(&batch);
             (files, written)
         });

@@ -18,10 +18,10 @@ use crate::models::catalog::{ModelCatalog, ServedVersion};
 use crate::models::error::{Error, LoadError};
 use crate::models::policy::Policy;
 use crate::models::registry::ModelRegistry;
+use crate::models::thread::{Lost, Thread};
 use crate::models::traffic::Rules;
 use crate::shutdown::run_blocking;
 use crate::types::names::{ModelRef, ModelVersion, VersionSelector};
-use crate::workers::{LoneThread, Lost, Standing};
 
 /// Tags by name.
 pub(super) type Tags = BTreeMap<String, String>;
@@ -31,7 +31,7 @@ pub struct Loader<B: Binder> {
     pub(super) registry: Arc<dyn ModelRegistry>,
     runtime: Runtime,
     /// Where versions are opened and closed.
-    pub(super) thread: Arc<LoneThread>,
+    pub(super) thread: Arc<Thread>,
     binder: Arc<B>,
     pub(super) policy: Arc<Policy>,
     pub(super) traffic: Arc<Rules<B::Plan>>,
@@ -74,7 +74,7 @@ impl<B: Binder> Loader<B> {
         Self {
             registry,
             runtime,
-            thread: Arc::new(LoneThread::start("models", Standing::Back)),
+            thread: Arc::new(Thread::start("models")),
             binder: Arc::new(binder),
             policy: Arc::new(policy),
             traffic: Arc::new(Rules::none()),

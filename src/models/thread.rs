@@ -1,9 +1,9 @@
-//! A thread for one kind of work, one piece after another.
+//! The thread on which versions are opened and closed, one piece of work after another.
 //!
-//! An allocator with arenas per thread, as glibc's and mimalloc are, keeps what a thread freed for that thread. Work that takes
-//! much memory and is done on whichever thread of a pool is free leaves such a remainder on each of them: sessions that are
-//! opened and closed left 1.4 times the memory after 200 swaps, and audit events that are shipped while a server is overloaded
-//! 7 MiB on each of 14 threads.
+//! An allocator with arenas per thread, such as glibc's, keeps what a thread freed for that thread. Sessions that are opened
+//! on whichever thread is free leave such a remainder on each of them: after 200 swaps that was 1.4 times the memory.
+//! On Linux the thread stands back from others (`NICE`), so that what a load computes takes little from the answers given
+//! meanwhile. Not here: what is done on it (`watcher`).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -17,43 +17,32 @@ const NICE: i32 = 10;
 
 type Piece = Box<dyn FnOnce() + Send>;
 
-/// How a thread stands to those that answer requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    Equal,
-    /// On Linux it stands back (`NICE`), so that what it computes takes little from the answers given meanwhile.
-    Back,
-}
-
 /// A thread that lives for as long as this does.
-#[derive(Debug)]
-pub struct LoneThread {
+pub(super) struct Thread {
     /// One piece waits at most; who hands in another waits for its turn.
     pieces: mpsc::Sender<Piece>,
 }
 
 /// Why there is no result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Lost {
-    #[error("the work panicked")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// The work panicked.
     Panicked,
-    #[error("the system gave no thread")]
+    /// There is no thread: the system gave none.
     NoThread,
 }
 
-impl LoneThread {
-    pub fn start(name: &str, standing: Standing) -> Self {
+impl Thread {
+    pub(super) fn start(name: &str) -> Self {
         let (pieces, mut waiting) = mpsc::channel::<Piece>(1);
         let run = move || {
-            if standing == Standing::Back {
-                stand_back();
-            }
+            stand_back();
             while let Some(piece) = waiting.blocking_recv() {
                 piece();
             }
         };
         if let Err(error) = std::thread::Builder::new().name(name.to_owned()).spawn(run) {
-            tracing::error!(%error, "the thread {name} does not start, so its work is not done");
+            tracing::error!(%error, "the thread {name} does not start, so no model version can be loaded");
         }
         Self { pieces }
     }
@@ -61,7 +50,7 @@ impl LoneThread {
     /// Runs the work and waits for its result.
     ///
     /// Cancel safety: work that was handed in runs to its end even if the caller leaves; its result is then dropped.
-    pub async fn run<T, F>(&self, work: F) -> Result<T, Lost>
+    pub(super) async fn run<T, F>(&self, work: F) -> Result<T, Lost>
     where
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
@@ -89,7 +78,7 @@ fn stand_back() {
     // To Linux a thread is a process with an id of its own.
     let own = rustix::thread::gettid();
     if let Err(error) = rustix::process::setpriority_process(Some(own), NICE) {
-        tracing::debug!(%error, "a thread runs at the priority of everything else");
+        tracing::debug!(%error, "loads run at the priority of everything else");
     }
 }
 
@@ -102,7 +91,7 @@ mod tests {
 
     #[tokio::test]
     async fn all_work_is_done_on_one_thread_in_the_order_it_came() {
-        let thread = LoneThread::start("test", Standing::Back);
+        let thread = Thread::start("test");
         let here = || std::thread::current().id();
         let (first, second) = tokio::join!(thread.run(here), thread.run(here));
         assert_eq!(first, second);
@@ -111,7 +100,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_told_and_the_thread_goes_on() {
-        let thread = LoneThread::start("test", Standing::Back);
+        let thread = Thread::start("test");
         let lost = thread.run(|| panic!("as wanted")).await;
         assert_eq!(lost, Err::<(), _>(Lost::Panicked));
         assert_eq!(thread.run(|| 7).await, Ok(7));

@@ -9,10 +9,6 @@
 //! connections have something to say in each turn it does not: then their waits overlap anyway.
 //! Stop: `Workers::finish` waits for the last connection; the threads end when the `Workers` are dropped.
 
-mod lone;
-
-pub use lone::{LoneThread, Lost, Standing};
-
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
