@@ -298,13 +298,13 @@ impl BareRun {
         };
         let call = version.plan.fit(columns).unwrap();
         let mut features = prediction.features;
-        let mut inputs = model_inputs(&version.plan, &call, &mut features).unwrap();
-        let Some(Tensor::Float32(matrix)) = inputs.pop() else {
+        let inputs = model_inputs(&version.plan, &call, &mut features).unwrap();
+        let Some(Tensor::Float32(matrix)) = inputs.required().first().map(|input| &**input) else {
             unreachable!("the model takes one matrix of single precision");
         };
         Self {
             session: open_session(&version.directory.join("model.onnx")),
-            matrix,
+            matrix: matrix.clone(),
         }
     }
 

@@ -105,8 +105,8 @@ def drive_body(process, path, body, n_connections, seconds):
         return drive(process, path, n_connections, seconds)
 
 
-def drive(process, path, n_connections, seconds):
-    command = ["wrk", "-t1", f"-c{n_connections}", f"-d{seconds}s", "--timeout", "10s", "-s", "dev/bench.lua"]
+def drive(process, path, n_connections, seconds, script="dev/bench.lua"):
+    command = ["wrk", "-t1", f"-c{n_connections}", f"-d{seconds}s", "--timeout", "10s", "-s", script]
     outcome = subprocess.run([*command, f"http://{process.address}{path}"], capture_output=True, text=True)
     lines = [line for line in outcome.stdout.splitlines() if line.startswith("RESULT ")]
     if outcome.returncode != 0 or len(lines) != 1:

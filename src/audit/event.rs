@@ -446,7 +446,7 @@ impl Serialize for Inputs<'_> {
                 let mut map = serializer.serialize_map(None)?;
                 for named in *tensors {
                     let treatment = treatment(*redaction, |rules| rules.request(&named.name));
-                    write_entry(&mut map, &named.name, &named.tensor, treatment)?;
+                    write_entry(&mut map, &named.name, &*named.tensor, treatment)?;
                 }
                 map.end()
             }

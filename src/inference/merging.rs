@@ -300,16 +300,16 @@ mod tests {
     use ndarray::{ArrayD, Axis, IxDyn};
 
     use super::*;
-    use crate::inference::Engine;
     use crate::inference::pool::Pool;
+    use crate::inference::{Engine, Inputs};
     use crate::types::dtype::DType;
     use crate::types::signature::{OutputSpec, TensorSpec};
 
     struct Scripted(fn(ArrayD<f32>) -> ArrayD<f32>);
 
     impl Engine for Scripted {
-        fn run(&mut self, mut inputs: Vec<Tensor>) -> Result<Vec<Output>, Error> {
-            match inputs.remove(0) {
+        fn run(&mut self, inputs: Inputs) -> Result<Vec<Output>, Error> {
+            match inputs.into_tensors().remove(0) {
                 Tensor::Float32(array) => Ok(vec![Output::Tensor((self.0)(array).into())]),
                 other => panic!("{other:?}"),
             }
@@ -371,6 +371,7 @@ mod tests {
     #[test]
     fn a_graph_with_a_fixed_batch_dimension_says_which_input_or_output_it_is() {
         let graph = |from: &[i64], to: &[i64]| Graph {
+            optional: Vec::new(),
             inputs: vec![TensorSpec {
                 name: Some("x".to_owned()),
                 dtype: DType::Float32,

@@ -12,6 +12,7 @@ mod confine;
 mod error;
 mod estimate;
 mod external_data;
+mod inputs;
 mod library;
 mod merging;
 mod onnx;
@@ -32,18 +33,19 @@ pub(crate) use confine::confine;
 pub use error::Error;
 pub use estimate::WarmRun;
 pub(crate) use external_data::files as external_data_files;
+pub use inputs::{Input, Inputs};
 pub use options::{ExecutionMode, GraphOptimization, SessionOptions};
 pub use providers::Provider;
 pub use served_model::{Inference, Queueing, ServedModel};
 
-use crate::types::tensor::{Output, Tensor};
+use crate::types::tensor::Output;
 
 /// One loaded graph that runs one call at a time.
 ///
 /// Sync on purpose: a run is CPU work, and who calls it decides on which thread. Inputs come in graph order, outputs
 /// leave in graph order, all of them. A failed run leaves the engine usable.
 pub trait Engine: Send {
-    fn run(&mut self, inputs: Vec<Tensor>) -> Result<Vec<Output>, Error>;
+    fn run(&mut self, inputs: Inputs) -> Result<Vec<Output>, Error>;
 }
 
 /// The loaded ONNX Runtime library and how models are run on it. Clones share the library.

@@ -12,9 +12,9 @@ use crossbeam_queue::ArrayQueue;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::{Engine, Error};
+use super::{Engine, Error, Inputs};
 use crate::types::deadline::Deadline;
-use crate::types::tensor::{Output, Tensor};
+use crate::types::tensor::Output;
 
 /// Invariant: at least as many engines rest in `engines` as `free` has permits.
 pub(super) struct Pool {
@@ -86,7 +86,12 @@ pub(super) struct Run {
 
 impl Lease {
     /// Runs the engine, unless the deadline has passed. A panic becomes an error.
-    pub(super) fn run(&mut self, inputs: Vec<Tensor>, deadline: Deadline) -> Result<Run, Error> {
+    pub(super) fn run(
+        &mut self,
+        inputs: impl Into<Inputs>,
+        deadline: Deadline,
+    ) -> Result<Run, Error> {
+        let inputs = inputs.into();
         let started = Instant::now();
         if deadline.instant() <= started {
             return Err(Error::DeadlineExceeded);
@@ -126,7 +131,7 @@ mod tests {
     struct Fake<F>(F);
 
     impl<F: FnMut() -> Result<Vec<Output>, Error> + Send> Engine for Fake<F> {
-        fn run(&mut self, _: Vec<Tensor>) -> Result<Vec<Output>, Error> {
+        fn run(&mut self, _: Inputs) -> Result<Vec<Output>, Error> {
             (self.0)()
         }
     }

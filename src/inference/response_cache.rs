@@ -14,6 +14,7 @@ use quick_cache::sync::Cache;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Inputs;
 use crate::telemetry::metrics::CacheMetrics;
 use crate::types::byte_size::ByteSize;
 use crate::types::oip::encode_raw;
@@ -67,7 +68,7 @@ impl ResponseCache {
     }
 
     /// The outputs for these inputs, or under what to keep them; neither for inputs that are too large to be kept.
-    pub(super) fn find(&self, inputs: &[Tensor]) -> Result<Vec<Output>, Option<Key>> {
+    pub(super) fn find(&self, inputs: &Inputs) -> Result<Vec<Output>, Option<Key>> {
         let start = Instant::now();
         let n_bytes: usize = inputs.iter().map(bytes_of).sum();
         if n_bytes as u64 > self.entries.shard_capacity() {
@@ -106,17 +107,26 @@ impl Drop for ResponseCache {
 }
 
 /// Type and shape say where an input ends, so that no two lists of inputs have the same bytes.
-fn key_of(inputs: &[Tensor], n_bytes: usize) -> Box<[u8]> {
-    let mut key = Vec::with_capacity(n_bytes + 64 * inputs.len());
-    for input in inputs {
-        key.push(input.dtype() as u8);
-        key.push(input.shape().len() as u8);
-        for size in input.shape() {
-            key.extend_from_slice(&size.to_le_bytes());
-        }
-        encode_raw(input, &mut key);
+fn key_of(inputs: &Inputs, n_bytes: usize) -> Box<[u8]> {
+    let n_inputs = inputs.required().len() + inputs.optional().len();
+    let mut key = Vec::with_capacity(n_bytes + 64 * n_inputs);
+    for input in inputs.required() {
+        push(&mut key, input);
+    }
+    for (place, input) in inputs.optional() {
+        key.extend_from_slice(&place.to_le_bytes());
+        push(&mut key, input);
     }
     key.into_boxed_slice()
+}
+
+fn push(key: &mut Vec<u8>, input: &Tensor) {
+    key.push(input.dtype() as u8);
+    key.push(input.shape().len() as u8);
+    for size in input.shape() {
+        key.extend_from_slice(&size.to_le_bytes());
+    }
+    encode_raw(input, key);
 }
 
 fn bytes_of(tensor: &Tensor) -> usize {
@@ -150,6 +160,10 @@ mod tests {
         ResponseCache::new(config, QueueMetrics::default().cache).unwrap()
     }
 
+    fn find(cache: &ResponseCache, inputs: &[Tensor]) -> Result<Vec<Output>, Option<Key>> {
+        cache.find(&inputs.to_vec().into())
+    }
+
     fn floats(shape: &[usize], of: f32) -> Tensor {
         Tensor::Float32(ArrayD::from_elem(IxDyn(shape), of))
     }
@@ -164,16 +178,16 @@ mod tests {
         let cache = cache(1 << 20);
         let inputs = [floats(&[1, 2], 0.0), texts(&["a", "b"])];
         let answer = [Output::Tensor(floats(&[1], 7.0))];
-        let key = cache.find(&inputs).unwrap_err().unwrap();
+        let key = find(&cache, &inputs).unwrap_err().unwrap();
         cache.keep(key, &answer);
-        assert_eq!(cache.find(&inputs).ok().unwrap(), answer);
+        assert_eq!(find(&cache, &inputs).ok().unwrap(), answer);
         for other in [
             [floats(&[2, 1], 0.0), texts(&["a", "b"])],
             [floats(&[1, 2], -0.0), texts(&["a", "b"])],
             [floats(&[1, 2], 0.0), texts(&["ab", ""])],
             [texts(&["a", "b"]), floats(&[1, 2], 0.0)],
         ] {
-            assert!(cache.find(&other).is_err(), "{other:?}");
+            assert!(find(&cache, &other).is_err(), "{other:?}");
         }
         assert_eq!((cache.metrics.n_hits(), cache.metrics.n_misses()), (1, 5));
     }
@@ -183,7 +197,7 @@ mod tests {
         let cache = cache(64 * 1024);
         for n in 0..10_000_u16 {
             let inputs = [floats(&[1, 16], f32::from(n))];
-            if let Err(Some(key)) = cache.find(&inputs) {
+            if let Err(Some(key)) = find(&cache, &inputs) {
                 cache.keep(key, &[Output::Tensor(floats(&[1, 16], 1.0))]);
             }
             assert!(cache.entries.weight() <= 64 * 1024);
@@ -191,8 +205,7 @@ mod tests {
         assert!(cache.entries.len() > 100, "{}", cache.entries.len());
         // What cannot be kept is not even looked for.
         assert!(
-            cache
-                .find(&[floats(&[1_000_000], 0.0)])
+            find(&cache, &[floats(&[1_000_000], 0.0)])
                 .unwrap_err()
                 .is_none()
         );

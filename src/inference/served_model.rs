@@ -2,6 +2,7 @@
 //!
 //! Not here: when and on which thread a call runs, and with which others (`batcher`, `estimate`).
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use super::estimate::{Estimate, SHORT, WarmRun};
 use super::merging::{self, Merging};
 use super::pool::{Lease, Pool};
 use super::response_cache::{self, ResponseCache};
-use super::{Engine, Error};
+use super::{Engine, Error, Inputs};
 use crate::telemetry::metrics::QueueMetrics;
 use crate::types::deadline::Deadline;
 use crate::types::signature::{Graph, OutputKind};
@@ -151,16 +152,17 @@ impl ServedModel {
     /// Cancel safety: a call abandoned while it waits is never run; a run in progress ends and is dropped.
     pub async fn infer(
         &self,
-        inputs: Vec<Tensor>,
+        inputs: impl Into<Inputs>,
         urgency: impl Into<Urgency>,
     ) -> Result<Inference, Error> {
         let called = Instant::now();
+        let inputs = inputs.into();
         let key = match self.cache.as_deref().map(|cache| cache.find(&inputs)) {
             Some(Ok(outputs)) => return Ok(Inference::cached(outputs)),
             Some(Err(key)) => key,
             None => None,
         };
-        let n_rows = self.n_rows(&inputs);
+        let n_rows = self.n_rows(inputs.required());
         let _in_flight = self.how.metrics.in_flight();
         let run = self
             .batcher
@@ -223,8 +225,9 @@ impl ServedModel {
         }
     }
 
-    fn n_rows(&self, inputs: &[Tensor]) -> Option<usize> {
-        inputs.get(self.row_input?)?.shape().first().copied()
+    fn n_rows(&self, inputs: &[impl Borrow<Tensor>]) -> Option<usize> {
+        let input: &Tensor = inputs.get(self.row_input?)?.borrow();
+        input.shape().first().copied()
     }
 
     /// Outputs whose first dimension is free in the graph must have a row for each input row.
@@ -286,18 +289,25 @@ mod tests {
     }
 
     impl Engine for Fake {
-        fn run(&mut self, inputs: Vec<Tensor>) -> Result<Vec<Output>, Error> {
+        fn run(&mut self, inputs: Inputs) -> Result<Vec<Output>, Error> {
             self.threads.send(thread::current().id()).unwrap();
             if let Some(gate) = &self.gate {
                 gate.recv().unwrap();
             }
-            let echo = || inputs.into_iter().map(Output::Tensor).collect();
+            let echo = || {
+                inputs
+                    .into_tensors()
+                    .into_iter()
+                    .map(Output::Tensor)
+                    .collect()
+            };
             Ok(self.outputs.clone().unwrap_or_else(echo))
         }
     }
 
     fn graph(output: OutputKind) -> Graph {
         Graph {
+            optional: Vec::new(),
             inputs: vec![TensorSpec {
                 name: Some("x".to_owned()),
                 dtype: DType::Float32,

@@ -71,7 +71,7 @@ fn from_example(
 ) -> Option<Vec<Tensor>> {
     match (example, graph.inputs.as_slice()) {
         (InputExample::Frame { columns, rows }, [spec]) => {
-            let order = column_order(signature, columns)?;
+            let order = column_order(graph, signature, columns)?;
             let rows = rows.iter().map(|row| {
                 let cells = order.iter().map(|column| row[*column].clone());
                 Cell::List(cells.collect())
@@ -101,8 +101,8 @@ fn from_example(
     }
 }
 
-/// Places of the signature's columns in the example, else the example's own order.
-fn column_order(signature: &Signature, columns: &[String]) -> Option<Vec<usize>> {
+/// Places in the example of the signature's columns that make up the only required input, else the example's own order.
+fn column_order(graph: &Graph, signature: &Signature, columns: &[String]) -> Option<Vec<usize>> {
     let Some(Schema::Columns(specs)) = &signature.inputs else {
         return Some((0..columns.len()).collect());
     };
@@ -113,6 +113,10 @@ fn column_order(signature: &Signature, columns: &[String]) -> Option<Vec<usize>>
         .collect();
     let mut order = Vec::new();
     for (place, spec) in specs.iter().enumerate() {
+        let mut optional = graph.optional.iter();
+        if spec.name.is_some() && optional.any(|input| input.name == spec.name) {
+            continue;
+        }
         let place = match &spec.name {
             Some(name) => *places.get(name.as_str())?,
             None if place < columns.len() => place,
@@ -248,6 +252,7 @@ mod tests {
             shape: shape.to_vec(),
         });
         Graph {
+            optional: Vec::new(),
             inputs: inputs.collect(),
             outputs: Vec::new(),
         }

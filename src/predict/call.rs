@@ -17,6 +17,21 @@ pub struct Call<'a> {
     pub(super) n_rows: usize,
 }
 
+impl Call<'_> {
+    /// Nothing given for any place.
+    pub(super) fn empty(plan: &ServingPlan, n_rows: usize) -> Self {
+        Self {
+            keys: EntityRows {
+                n_rows,
+                columns: Vec::new(),
+            },
+            columns: vec![None; plan.columns.len()],
+            overrides: vec![None; plan.n_features()],
+            n_rows,
+        }
+    }
+}
+
 impl ServingPlan {
     /// Fits columns to the plan.
     ///
@@ -33,15 +48,7 @@ impl ServingPlan {
             });
         }
         let mut entities: Vec<Option<&RequestColumn>> = vec![None; self.n_join_keys()];
-        let mut call = Call {
-            keys: EntityRows {
-                n_rows,
-                columns: Vec::new(),
-            },
-            columns: vec![None; self.columns.len()],
-            overrides: vec![None; self.n_features()],
-            n_rows,
-        };
+        let mut call = Call::empty(self, n_rows);
         for column in columns.columns() {
             let slot = self.slot(column)?;
             for &key in &slot.join_keys {

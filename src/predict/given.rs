@@ -1,11 +1,14 @@
 //! What a request gives to a plan: values by name, or whole graph inputs that need no assembling.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use ndarray::ArrayD;
 
+use super::assemble;
 use super::error::{Error, WrongShape};
-use super::plan::{PlannedTensor, ServingPlan};
+use super::plan::{PlannedTensor, ServingPlan, Source};
+use crate::inference::{Input, Inputs};
 use crate::types::cell::Cell;
 use crate::types::prediction::Layout;
 use crate::types::request::{
@@ -23,8 +26,10 @@ pub(super) struct Given<'a> {
 pub(super) enum Values<'a> {
     /// For the places of the plan.
     Columns(Cow<'a, RequestColumns>),
-    /// In graph order.
-    Tensors { tensors: Vec<Tensor>, n_rows: usize },
+    Tensors {
+        inputs: Inputs,
+        n_rows: usize,
+    },
 }
 
 impl ServingPlan {
@@ -58,63 +63,131 @@ impl ServingPlan {
             let values = Values::Columns(Cow::Owned(columns_of(given)?));
             return Ok(Given { values, layout });
         }
-        let mut tensors = Vec::with_capacity(self.tensors.len());
+        let n_rows = self.n_rows_of(given);
+        let mut required = Vec::with_capacity(self.tensors.len());
         for input in &self.tensors {
-            let mut named = given.iter().filter(|named| named.name == input.name);
-            let tensor = named.next().ok_or_else(|| Error::InputMissing {
-                name: input.name.clone(),
-            })?;
-            if named.next().is_some() {
-                return Err(Error::GivenTwice {
-                    place: ColumnPlace::Inputs.as_str(),
-                    name: input.name.clone(),
-                });
+            required.push(match only(given, &input.name)? {
+                Some(tensor) => {
+                    check_type(input, tensor)?;
+                    check_row_shape(input, tensor)?;
+                    Input::Shared(Arc::clone(tensor))
+                }
+                None => Input::Own(self.left_out(input, n_rows)?),
+            });
+        }
+        let mut inputs = Inputs::new(required);
+        for (place, optional) in self.optional.iter().enumerate() {
+            if let Some(tensor) = only(given, &optional.tensor.name)? {
+                check_type(&optional.tensor, tensor)?;
+                check_shape(&optional.tensor.name, &optional.shape, tensor)?;
+                inputs.give(place, Arc::clone(tensor));
             }
-            if tensor.tensor.dtype() != input.dtype {
-                return Err(Error::TensorType {
-                    name: input.name.clone(),
-                    wanted: input.dtype,
-                    actual: tensor.tensor.dtype(),
-                });
-            }
-            check_shape(input, &tensor.tensor)?;
-            tensors.push(tensor.tensor.clone());
         }
         if let Some(unknown) = given.iter().find(|named| self.is_unknown(&named.name)) {
-            let known = self.tensors.iter().map(|input| input.name.as_str());
+            let known = self.graph_inputs().map(|input| input.name.as_str());
             return Err(Error::UnknownColumn {
                 place: ColumnPlace::Inputs.as_str(),
                 name: unknown.name.clone(),
                 known: known.collect::<Vec<_>>().join(", "),
             });
         }
-        let values = Values::Tensors {
-            tensors,
-            n_rows: rows_of_tensors(given),
-        };
+        let values = Values::Tensors { inputs, n_rows };
         Ok(Given { values, layout })
     }
 
+    /// The first axis of the first tensor that every call gives; what may be left out need not have rows.
+    fn n_rows_of(&self, given: &[NamedTensor]) -> usize {
+        let is_required = |named: &&NamedTensor| {
+            let mut required = self.tensors.iter();
+            required.any(|input| input.name == named.name)
+        };
+        let first = given.iter().find(is_required);
+        rows_of_tensors(first.map(std::slice::from_ref).unwrap_or_default())
+    }
+
+    /// Nulls for an input that the signature calls optional beside others; the same that calls of rows get.
+    fn left_out(&self, input: &PlannedTensor, n_rows: usize) -> Result<Tensor, Error> {
+        match self.may_be_left_out(input) {
+            true => assemble::nulls(self, input, n_rows),
+            false => Err(Error::InputMissing {
+                name: input.name.clone(),
+            }),
+        }
+    }
+
+    /// Whether a graph input that every run takes is one that a call may leave out.
+    pub(super) fn may_be_left_out(&self, input: &PlannedTensor) -> bool {
+        let mut columns = self.columns[input.columns.clone()].iter();
+        self.tensors.len() > 1
+            && columns.all(|column| column.optional && column.source == Source::Request)
+    }
+
+    pub(super) fn graph_inputs(&self) -> impl Iterator<Item = &PlannedTensor> {
+        let optional = self.optional.iter().map(|optional| &optional.tensor);
+        self.tensors.iter().chain(optional)
+    }
+
     fn is_unknown(&self, input: &str) -> bool {
-        self.tensors.iter().all(|tensor| tensor.name != input)
+        self.graph_inputs().all(|tensor| tensor.name != input)
+    }
+}
+
+/// The tensor of this name, which may be given once.
+fn only<'a>(given: &'a [NamedTensor], name: &str) -> Result<Option<&'a Arc<Tensor>>, Error> {
+    let mut named = given.iter().filter(|named| named.name == name);
+    let first = named.next();
+    if named.next().is_some() {
+        return Err(Error::GivenTwice {
+            place: ColumnPlace::Inputs.as_str(),
+            name: name.to_owned(),
+        });
+    }
+    Ok(first.map(|named| &named.tensor))
+}
+
+fn check_type(input: &PlannedTensor, tensor: &Tensor) -> Result<(), Error> {
+    match tensor.dtype() == input.dtype {
+        true => Ok(()),
+        false => Err(Error::TensorType {
+            name: input.name.clone(),
+            wanted: input.dtype,
+            actual: tensor.dtype(),
+        }),
     }
 }
 
 /// The shape of a row; what the graph would refuse too, said before other calls are run with this one. How many rows a
 /// graph takes is its own to say.
-fn check_shape(input: &PlannedTensor, tensor: &Tensor) -> Result<(), Error> {
-    let fits = |(wanted, actual): (&i64, &usize)| *wanted < 0 || *wanted == *actual as i64;
-    if let [_, row @ ..] = tensor.shape()
-        && row.len() == input.row_shape.len()
-        && input.row_shape.iter().zip(row).all(fits)
-    {
-        return Ok(());
+fn check_row_shape(input: &PlannedTensor, tensor: &Tensor) -> Result<(), Error> {
+    match tensor.shape() {
+        [_, row @ ..] if fits(&input.row_shape, row) => Ok(()),
+        actual => Err(wrong_shape(
+            &input.name,
+            [&[-1][..], &input.row_shape].concat(),
+            actual,
+        )),
     }
-    Err(Error::TensorShape(Box::new(WrongShape {
-        name: input.name.clone(),
-        wanted: [&[-1][..], &input.row_shape].concat(),
-        actual: tensor.shape().to_vec(),
-    })))
+}
+
+/// A graph need not state the shape of what may be left out.
+fn check_shape(name: &str, wanted: &[i64], tensor: &Tensor) -> Result<(), Error> {
+    match wanted.is_empty() || fits(wanted, tensor.shape()) {
+        true => Ok(()),
+        false => Err(wrong_shape(name, wanted.to_vec(), tensor.shape())),
+    }
+}
+
+fn fits(wanted: &[i64], actual: &[usize]) -> bool {
+    let fits = |(wanted, actual): (&i64, &usize)| *wanted < 0 || *wanted == *actual as i64;
+    wanted.len() == actual.len() && wanted.iter().zip(actual).all(fits)
+}
+
+fn wrong_shape(name: &str, wanted: Vec<i64>, actual: &[usize]) -> Error {
+    Error::TensorShape(Box::new(WrongShape {
+        name: name.to_owned(),
+        wanted,
+        actual: actual.to_vec(),
+    }))
 }
 
 /// Tensors as columns, one item per row: for a model whose features are looked up by some of them.
@@ -211,9 +284,73 @@ into_cell!(Float(f64): f32, f64);
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
     use ndarray::IxDyn;
 
     use super::*;
+    use crate::models::{Binder, Candidate};
+    use crate::predict::PlanBinder;
+    use crate::telemetry::metrics::Metrics;
+    use crate::types::deadline::Deadline;
+    use crate::types::dtype::DType;
+    use crate::types::names::ModelVersion;
+    use crate::types::request::{RequestContext, Surface};
+    use crate::types::signature::{Graph, Signature, TensorSpec};
+    use crate::types::urgency::Priority;
+
+    fn plan(inputs: &[&str]) -> ServingPlan {
+        let inputs = inputs.iter().map(|name| TensorSpec {
+            name: Some((*name).to_owned()),
+            dtype: DType::Float32,
+            shape: vec![-1, 2],
+        });
+        let graph = Graph {
+            inputs: inputs.collect(),
+            optional: Vec::new(),
+            outputs: Vec::new(),
+        };
+        let binder = PlanBinder::new(None, BTreeMap::new(), Arc::new(Metrics::new()));
+        let plan = binder.bind(&Candidate {
+            name: "m",
+            version: ModelVersion(1),
+            tags: &BTreeMap::new(),
+            signature: &Signature::default(),
+            graph: &graph,
+        });
+        plan.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[test]
+    fn a_run_shares_the_tensors_of_its_request_and_copies_none() {
+        let tensor = Arc::new(Tensor::Float32(ArrayD::zeros(IxDyn(&[3, 2]))));
+        let named = |name: &str| NamedTensor {
+            name: name.to_owned(),
+            tensor: Arc::clone(&tensor),
+        };
+        let request = PredictRequest {
+            model: "m".parse().unwrap(),
+            inputs: RequestInputs::Tensors(vec![named("b"), named("a")]),
+            params: None,
+            deadline: Deadline::after(Duration::from_secs(1)),
+            context: RequestContext {
+                surface: Surface::Oip,
+                request_id: Arc::from("r"),
+                trace_id: None,
+                principal: None,
+                priority: Priority::default(),
+            },
+        };
+        let given = plan(&["a", "b"]).given(&request).unwrap();
+        let Values::Tensors { inputs, n_rows } = given.values else {
+            panic!("columns");
+        };
+        assert_eq!((n_rows, inputs.required().len()), (3, 2));
+        for input in inputs.required() {
+            assert!(matches!(input, Input::Shared(shared) if Arc::ptr_eq(shared, &tensor)));
+        }
+    }
 
     #[test]
     fn a_tensor_is_one_cell_per_row() {

@@ -8,7 +8,7 @@ use super::plan::{PlannedColumn, ServingPlan, Source, Width};
 use crate::features::key::KeyType;
 use crate::models::ServedVersion;
 use crate::types::dtype::DType;
-use crate::types::signature::{Graph, OutputKind};
+use crate::types::signature::{Graph, OutputKind, TensorSpec};
 
 /// A tensor by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct TensorDescription {
     pub dtype: DType,
     /// -1 is any size.
     pub shape: Vec<i64>,
+    /// An input that a call may leave out.
+    pub optional: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,33 +61,40 @@ impl Interface {
 impl ServingPlan {
     fn described_inputs(&self, graph: &Graph) -> Vec<TensorDescription> {
         let Some(online) = &self.online else {
-            let inputs = graph.inputs.iter().map(|input| TensorDescription {
+            let describe = |input: &TensorSpec, optional| TensorDescription {
                 name: input.name.clone().unwrap_or_default(),
                 dtype: input.dtype,
                 shape: input.shape.clone(),
-            });
-            return inputs.collect();
+                optional,
+            };
+            let required = graph.inputs.iter().zip(&self.tensors);
+            let required =
+                required.map(|(input, planned)| describe(input, self.may_be_left_out(planned)));
+            let optional = graph.optional.iter().map(|input| describe(input, true));
+            return required.chain(optional).collect();
         };
         let mut inputs: Vec<TensorDescription> = Vec::new();
-        let mut add = |name: &str, dtype, shape: &[i64]| {
+        let mut add = |name: &str, dtype, shape: &[i64], optional| {
             // One name may be wanted as two types.
             if inputs.iter().all(|input| input.name != name) {
                 inputs.push(TensorDescription {
                     name: name.to_owned(),
                     dtype,
                     shape: shape.to_vec(),
+                    optional,
                 });
             }
         };
         for key in &online.join_keys {
-            add(&key.name, key_dtype(key.key_type), &[-1]);
+            add(&key.name, key_dtype(key.key_type), &[-1], false);
         }
         for (place, column) in self.columns.iter().enumerate() {
-            if column.source == Source::Request && !column.optional {
+            if column.source == Source::Request {
                 add(
                     &column.name,
                     column.declared,
                     &self.column_shape(place, column),
+                    column.optional,
                 );
             }
         }
@@ -98,7 +107,7 @@ impl ServingPlan {
             Width::List(width) => vec![-1, i64::try_from(width).unwrap_or(-1)],
             Width::AnyList => vec![-1, -1],
             Width::Rows => {
-                let tensor = self.tensors.iter().find(|t| t.columns.contains(&place));
+                let tensor = self.graph_inputs().find(|t| t.columns.contains(&place));
                 let row = tensor.map_or(&[][..], |tensor| &tensor.row_shape);
                 [&[-1][..], row].concat()
             }
@@ -124,6 +133,7 @@ fn outputs(graph: &Graph) -> Vec<TensorDescription> {
             name: output.name.clone(),
             dtype,
             shape,
+            optional: false,
         }
     });
     outputs.collect()

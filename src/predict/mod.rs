@@ -43,6 +43,7 @@ use rollout::Answered;
 use crate::audit::{AuditLog, AuditRecord};
 use crate::error::Failure;
 use crate::features::FeatureStore;
+use crate::inference::Inputs;
 use crate::models::{ModelCatalog, Ready, Resolved};
 use crate::shutdown::{Shutdown, run_here};
 use crate::telemetry::metrics::{CODE_OK, Metrics, ModelMetrics};
@@ -50,7 +51,7 @@ use crate::types::deadline::Deadline;
 use crate::types::feature::FeatureRows;
 use crate::types::prediction::{NamedOutput, Prediction, ServedBy, Timings};
 use crate::types::request::{PredictRequest, RequestColumns, RequestInputs};
-use crate::types::tensor::{Output, Tensor};
+use crate::types::tensor::Output;
 
 /// Models whose serving plans are compiled.
 pub type Models = ModelCatalog<ServingPlan>;
@@ -153,7 +154,7 @@ impl Predictor {
         let given = run_here(request.is_large(), || plan.given(request))?;
         let ready = match given.values {
             Values::Columns(columns) => self.assemble(plan, request, &columns, read).await?,
-            Values::Tensors { tensors, n_rows } => ReadyInputs::without_features(tensors, n_rows),
+            Values::Tensors { inputs, n_rows } => ReadyInputs::without_features(inputs, n_rows),
         };
         let assembled = Instant::now();
         let served = &model.version.model;
@@ -228,7 +229,7 @@ impl Predictor {
 
 /// Everything that a run needs.
 struct ReadyInputs {
-    inputs: Vec<Tensor>,
+    inputs: Inputs,
     /// What the inputs were made of.
     features: FeatureRows,
     n_rows: usize,
@@ -238,7 +239,7 @@ struct ReadyInputs {
 
 impl ReadyInputs {
     /// The request gave whole graph inputs.
-    fn without_features(inputs: Vec<Tensor>, n_rows: usize) -> Self {
+    fn without_features(inputs: Inputs, n_rows: usize) -> Self {
         Self {
             inputs,
             features: FeatureRows::none(n_rows),

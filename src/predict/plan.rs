@@ -30,6 +30,8 @@ pub struct ServingPlan {
     pub(super) columns: Vec<PlannedColumn>,
     /// In graph order.
     pub(super) tensors: Vec<PlannedTensor>,
+    /// Graph inputs that a call may leave out, in the order of `Graph::optional`.
+    pub(super) optional: Vec<OptionalTensor>,
     /// What each name that a request may use feeds.
     pub(super) slots: HashMap<String, Slot>,
     /// In graph order.
@@ -88,6 +90,15 @@ pub(super) struct PlannedTensor {
     pub(super) columns: Range<usize>,
     /// The shape of one row: the graph's dimensions after the first; -1 is any size. Empty: a row is one scalar.
     pub(super) row_shape: Vec<i64>,
+}
+
+/// One graph input that a call may leave out.
+#[derive(Debug, Clone)]
+pub(super) struct OptionalTensor {
+    /// Without columns where rows do not fill it: then only whole tensors can.
+    pub(super) tensor: PlannedTensor,
+    /// The graph's; empty if it is a scalar or not stated.
+    pub(super) shape: Vec<i64>,
 }
 
 /// What a name in a request feeds.

@@ -1,5 +1,7 @@
 //! What a request would give the engine, told without features and without an engine: for fuzzing.
 
+use std::sync::Arc;
+
 use super::assemble;
 use super::error::Error;
 use super::given::Values;
@@ -7,12 +9,12 @@ use super::plan::ServingPlan;
 use crate::types::feature::FeatureRows;
 use crate::types::prediction::Layout;
 use crate::types::request::PredictRequest;
-use crate::types::tensor::NamedTensor;
+use crate::types::tensor::{NamedTensor, Tensor};
 
 /// Inputs as the engine would get them.
 #[derive(Debug)]
 pub struct Rehearsed {
-    /// In graph order.
+    /// In graph order, those that may be left out behind the others.
     pub inputs: Vec<NamedTensor>,
     pub n_rows: usize,
     pub layout: Layout,
@@ -30,14 +32,17 @@ impl ServingPlan {
                 let inputs = assemble::model_inputs(self, &call, &mut features)?;
                 (inputs, call.n_rows)
             }
-            Values::Tensors { tensors, n_rows } => (tensors, n_rows),
+            Values::Tensors { inputs, n_rows } => (inputs, n_rows),
         };
-        let named = self.tensors.iter().zip(inputs);
+        let required = self.tensors.iter().zip(inputs.required());
+        let optional = inputs.optional().iter();
+        let optional = optional.map(|(place, input)| (&self.optional[*place].tensor, input));
         Ok(Rehearsed {
-            inputs: named
-                .map(|(input, tensor)| NamedTensor {
-                    name: input.name.clone(),
-                    tensor,
+            inputs: required
+                .chain(optional)
+                .map(|(planned, input)| NamedTensor {
+                    name: planned.name.clone(),
+                    tensor: Arc::new(Tensor::clone(input)),
                 })
                 .collect(),
             n_rows,

@@ -76,6 +76,9 @@ pub enum OutputKind {
 /// What the ONNX graph itself takes and gives, in graph order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Graph {
+    /// What every run takes.
     pub inputs: Vec<TensorSpec>,
+    /// What a run may leave out: the graph has a value of its own for it, or does without. Those of optional types first.
+    pub optional: Vec<TensorSpec>,
     pub outputs: Vec<OutputSpec>,
 }

@@ -1,5 +1,7 @@
 //! Dense arrays in and out of a model.
 
+use std::sync::Arc;
+
 use half::{bf16, f16};
 use ndarray::{ArrayD, Axis};
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -167,7 +169,8 @@ impl Tensor {
 #[derive(Debug, Clone, PartialEq)]
 pub struct NamedTensor {
     pub name: String,
-    pub tensor: Tensor,
+    /// Shared with the run, so that neither it nor the audit event needs a copy.
+    pub tensor: Arc<Tensor>,
 }
 
 impl Serialize for Tensor {

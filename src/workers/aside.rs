@@ -21,7 +21,10 @@ pub struct Aside {
 impl Aside {
     /// Errors: the system refuses the thread or its event queue.
     pub fn start(name: &str, nice: i32) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .thread_name(name)
+            .build()?;
         let aside = Self {
             runtime: runtime.handle().clone(),
             end: CancellationToken::new(),

@@ -22,7 +22,7 @@ async fn client(server: &Server) -> tonic::client::Grpc<Channel> {
     client
 }
 
-async fn call<Q, A>(server: &Server, method: &str, request: Q) -> Result<A, Status>
+pub(crate) async fn call<Q, A>(server: &Server, method: &str, request: Q) -> Result<A, Status>
 where
     Q: Message + Send + Sync + 'static,
     A: Message + Default + Send + Sync + 'static,
@@ -43,7 +43,7 @@ async fn infer(
     call(server, "ModelInfer", request).await
 }
 
-fn model(name: &str) -> pb::ModelRequest {
+pub(crate) fn model(name: &str) -> pb::ModelRequest {
     pb::ModelRequest {
         name: name.to_owned(),
         version: String::new(),

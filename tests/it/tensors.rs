@@ -73,7 +73,7 @@ impl Fixture {
 fn named(name: &str, tensor: Tensor) -> NamedTensor {
     NamedTensor {
         name: name.to_owned(),
-        tensor,
+        tensor: Arc::new(tensor),
     }
 }
 

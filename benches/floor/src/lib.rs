@@ -1,4 +1,6 @@
-//! What the floor programs know of Feast's layout in Redis: keys and field names.
+//! What the floor programs know of Feast's layout in Redis: keys and field names; and gRPC without messages.
+
+pub mod grpc;
 
 /// Feast's entity key of `driver_id`, version 3, and the project's name: the key of the hash.
 pub fn entity_key(driver_id: i64, project: &str) -> Vec<u8> {

@@ -1,5 +1,7 @@
 //! The inputs of an infer message: raw, or typed; never both in one message.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::messages::{InferParameter, InferTensor, InferTensorContents, ParameterChoice};
@@ -33,6 +35,7 @@ pub(super) fn tensors(inputs: Vec<InferTensor>, raw: &[Bytes]) -> Result<Vec<Nam
             }
             (None, contents) => typed(&name, dtype, &shape, contents.unwrap_or_default())?,
         };
+        let tensor = Arc::new(tensor);
         tensors.push(NamedTensor { name, tensor });
     }
     Ok(tensors)

@@ -1,20 +1,23 @@
 //! What there is, over gRPC: the server, its health, its models, what they take and give and what they have done.
 
+use std::collections::HashMap;
+
 use tonic::Status;
 
 use super::Call;
 use super::messages::{
-    DataType, Empty, InferBatchStatistics, InferStatistics, ModelConfig, ModelConfigResponse,
-    ModelInput, ModelInstanceGroup, ModelMetadataResponse, ModelOutput, ModelRequest,
-    ModelStatistics, ModelStatisticsResponse, ModelTransactionPolicy, ReadyResponse,
-    ServerLiveResponse, ServerMetadataResponse, StatisticDuration, TensorMetadata,
+    DataType, Empty, InferBatchStatistics, InferParameter, InferStatistics, ModelConfig,
+    ModelConfigResponse, ModelInput, ModelInstanceGroup, ModelMetadataResponse, ModelOutput,
+    ModelRequest, ModelStatistics, ModelStatisticsResponse, ModelTransactionPolicy,
+    ParameterChoice, ReadyResponse, ServerLiveResponse, ServerMetadataResponse, StatisticDuration,
+    TensorMetadata,
 };
 use crate::error::{ErrorClass, Failure};
 use crate::grpc::status;
 use crate::models::{Resolved, ServedVersion, VersionState};
 use crate::predict::{Interface, ServingPlan, TensorDescription};
 use crate::types::dtype::DType;
-use crate::types::oip::{self, EXTENSIONS, PLATFORM, SERVER_NAME};
+use crate::types::oip::{self, EXTENSIONS, OPTIONAL, PLATFORM, SERVER_NAME};
 
 const KIND_CPU: i32 = 2;
 
@@ -63,6 +66,7 @@ pub(super) async fn model(
             name: tensor.name.clone(),
             datatype: tensor.dtype.oip_name().to_owned(),
             shape: tensor.shape.clone(),
+            parameters: parameters(tensor),
         });
         tensors.collect()
     };
@@ -89,6 +93,7 @@ pub(super) async fn config(
         name: tensor.name.clone(),
         data_type: data_type(tensor.dtype) as i32,
         dims: interface.config_dims(tensor).to_vec(),
+        optional: tensor.optional,
     });
     let outputs = interface.outputs.iter().map(|tensor| ModelOutput {
         name: tensor.name.clone(),
@@ -113,6 +118,14 @@ pub(super) async fn config(
     Ok(ModelConfigResponse {
         config: Some(config),
     })
+}
+
+fn parameters(tensor: &TensorDescription) -> HashMap<String, InferParameter> {
+    let optional = tensor.optional.then(|| {
+        let parameter_choice = Some(ParameterChoice::Bool(true));
+        (OPTIONAL.to_owned(), InferParameter { parameter_choice })
+    });
+    optional.into_iter().collect()
 }
 
 fn data_type(dtype: DType) -> DataType {

@@ -66,6 +66,9 @@ pub struct TensorMetadata {
     pub datatype: String,
     #[prost(int64, repeated, tag = "3")]
     pub shape: Vec<i64>,
+    /// MLServer's; neither the protocol nor Triton has any here.
+    #[prost(map = "string, message", tag = "4")]
+    pub parameters: HashMap<String, InferParameter>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -247,6 +250,8 @@ pub struct ModelInput {
     pub data_type: i32,
     #[prost(int64, repeated, tag = "4")]
     pub dims: Vec<i64>,
+    #[prost(bool, tag = "8")]
+    pub optional: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -165,7 +165,7 @@ fn echo(plan: &ServingPlan, request: &PredictRequest) -> Option<Prediction> {
         outputs: outputs
             .map(|named| NamedOutput {
                 name: Arc::from(named.name),
-                output: Output::Tensor(named.tensor),
+                output: Output::Tensor(Arc::unwrap_or_clone(named.tensor)),
             })
             .collect(),
         features: FeatureRows::none(rehearsed.n_rows),

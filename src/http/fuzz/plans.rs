@@ -52,8 +52,12 @@ fn bind(binder: &PlanBinder, signature: &Signature, inputs: &[TensorSpec]) -> Op
             shape: input.shape.clone(),
         },
     });
+    // Those names that no column has: a run may leave them out.
+    let is_optional = |input: &TensorSpec| matches!(input.name.as_deref(), Some("scale" | "bias"));
+    let (optional, inputs) = inputs.iter().cloned().partition(is_optional);
     let graph = Graph {
-        inputs: inputs.to_vec(),
+        optional,
+        inputs,
         outputs: outputs.collect(),
     };
     let candidate = Candidate {
@@ -66,7 +70,7 @@ fn bind(binder: &PlanBinder, signature: &Signature, inputs: &[TensorSpec]) -> Op
     binder.bind(&candidate).ok()
 }
 
-/// Signatures and the inputs of their graphs.
+/// Signatures and the inputs of their graphs, those that may be left out among them.
 fn models() -> Vec<(Signature, Vec<TensorSpec>)> {
     let column = |name: &str, dtype| ColumnSpec {
         name: Some(name.to_owned()),
@@ -99,6 +103,11 @@ fn models() -> Vec<(Signature, Vec<TensorSpec>)> {
     });
     let matrix = |width| vec![tensor("x", DType::Float32, &[-1, width])];
     let every = TYPES.map(|dtype| tensor(&dtype.to_string(), dtype, &[-1, 2]));
+    let optional = vec![
+        tensor("x", DType::Float32, &[-1, 2]),
+        tensor("scale", DType::Float32, &[1]),
+        tensor("bias", DType::Int64, &[-1]),
+    ];
     let mut models = vec![
         (of(Some(Schema::Columns(columns))), column_inputs.to_vec()),
         (of(Some(Schema::Columns(numbers))), matrix(2)),
@@ -107,6 +116,8 @@ fn models() -> Vec<(Signature, Vec<TensorSpec>)> {
         (of(Some(Schema::Tensors(every.to_vec()))), every.to_vec()),
         (of(None), matrix(-1)),
         (of(None), vec![tensor("x", DType::Int64, &[-1, 2, 2])]),
+        (of(None), optional.clone()),
+        (of(Some(Schema::Tensors(optional.clone()))), optional),
     ];
     // One of each type, so that a body needs only one input to come through.
     for dtype in TYPES {

@@ -12,7 +12,7 @@ use super::{Api, Named};
 use crate::http::{extract, json};
 use crate::models::{Resolved, ServedVersion, VersionState};
 use crate::predict::{Interface, ServingPlan, TensorDescription};
-use crate::types::oip::{EXTENSIONS, PLATFORM, SERVER_NAME};
+use crate::types::oip::{EXTENSIONS, OPTIONAL, PLATFORM, SERVER_NAME};
 
 pub(super) async fn server() -> Response<Body> {
     let body = object!({
@@ -51,7 +51,11 @@ pub(super) async fn model(
         let interface = Interface::of(version);
         let tensors = |tensors: &[TensorDescription]| -> Vec<Value> {
             let tensors = tensors.iter().map(|tensor| {
-                object!({ "name": tensor.name, "datatype": tensor.dtype.oip_name(), "shape": tensor.shape })
+                let mut described = object!({ "name": tensor.name, "datatype": tensor.dtype.oip_name(), "shape": tensor.shape });
+                if tensor.optional {
+                    described["parameters"] = object!({ OPTIONAL: true });
+                }
+                described
             });
             tensors.collect()
         };
@@ -88,11 +92,15 @@ pub(super) async fn config(
         let max_batch_size = interface.max_batch_size(api.config.max_rows.get());
         let tensors = |tensors: &[TensorDescription]| -> Vec<Value> {
             let tensors = tensors.iter().map(|tensor| {
-                object!({
+                let mut described = object!({
                     "name": tensor.name,
                     "data_type": format!("TYPE_{}", config_type(tensor)),
                     "dims": interface.config_dims(tensor),
-                })
+                });
+                if tensor.optional {
+                    described[OPTIONAL] = true.into();
+                }
+                described
             });
             tensors.collect()
         };

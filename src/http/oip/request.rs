@@ -141,10 +141,12 @@ pub(super) fn is_raw(header_length: Option<&str>) -> bool {
 
 /// A body that is the bytes of the model's only input; its size says the one dimension that is free.
 pub(super) fn decode_raw(body: &[u8], interface: &Interface) -> Result<InferRequest, Error> {
-    let [input] = &interface.inputs[..] else {
+    let required = interface.inputs.iter().filter(|input| !input.optional);
+    let required: Vec<_> = required.collect();
+    let [input] = required[..] else {
         let reason = format!(
             "a body without JSON is for a model with one input, and this one has {}",
-            interface.inputs.len()
+            required.len()
         );
         return Err(Error::malformed(reason));
     };
@@ -154,7 +156,7 @@ pub(super) fn decode_raw(body: &[u8], interface: &Interface) -> Result<InferRequ
         id: None,
         tensors: vec![NamedTensor {
             name: input.name.clone(),
-            tensor,
+            tensor: Arc::new(tensor),
         }],
         outputs: Vec::new(),
         binary_output: true,
@@ -242,6 +244,7 @@ impl Input<'_> {
                 oip::decode_raw(&name, dtype, &shape, bytes)?
             }
         };
+        let tensor = Arc::new(tensor);
         Ok(NamedTensor { name, tensor })
     }
 }

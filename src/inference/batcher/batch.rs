@@ -10,9 +10,9 @@ use tokio::time::Instant;
 use super::pace::Pace;
 use super::queue::{Answer, Waiting, bury};
 use super::rows;
+use crate::inference::Input;
 use crate::inference::pool::{Lease, Run};
 use crate::telemetry::metrics::QueueMetrics;
-use crate::types::tensor::Tensor;
 
 /// Calls that were taken out of the queue together. Dropped without a run, it tells each caller that the server stops.
 pub(super) struct Batch {
@@ -65,7 +65,7 @@ fn run_merged(
     pace: &Pace,
 ) -> Option<Vec<Run>> {
     let start = Instant::now();
-    let inputs: Vec<&[Tensor]> = calls.iter().map(|call| call.inputs.as_slice()).collect();
+    let inputs: Vec<&[Input]> = calls.iter().map(|call| call.inputs.required()).collect();
     let lengths: Option<Vec<usize>> = calls.iter().map(|call| call.n_rows).collect();
     let (inputs, lengths) = (rows::join(&inputs)?, lengths?);
     let joined = start.elapsed();

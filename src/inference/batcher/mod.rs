@@ -34,12 +34,11 @@ use self::batch::Batch;
 use self::company::Company;
 use self::pace::Pace;
 use self::queue::{Answer, Queue};
-use super::Error;
 use super::estimate::Estimate;
 use super::pool::{Lease, Pool, Run};
+use super::{Error, Inputs};
 use crate::shutdown::{detach_blocking, run_blocking};
 use crate::telemetry::metrics::QueueMetrics;
-use crate::types::tensor::Tensor;
 use crate::types::urgency::Urgency;
 use crate::workers::PerWorker;
 
@@ -86,7 +85,7 @@ impl Batcher {
     /// Cancel safety: a call abandoned while it waits is never run; a run in progress ends and is dropped.
     pub(super) async fn infer(
         &self,
-        inputs: Vec<Tensor>,
+        inputs: Inputs,
         n_rows: Option<usize>,
         urgency: Urgency,
         how: &How,
@@ -128,7 +127,7 @@ impl Batcher {
     /// Lets all calls that are ready on this event loop come in, and runs them as one, unless one of them did.
     async fn in_company(
         &self,
-        inputs: Vec<Tensor>,
+        inputs: Inputs,
         urgency: Urgency,
         how: &How,
         company: &Company,
@@ -177,7 +176,7 @@ impl Batcher {
         !how.config.max_wait.is_zero() && self.merges(how)
     }
 
-    async fn wait(&self, inputs: Vec<Tensor>, urgency: Urgency, how: &How) -> Result<Run, Error> {
+    async fn wait(&self, inputs: Inputs, urgency: Urgency, how: &How) -> Result<Run, Error> {
         let called = Instant::now();
         if urgency.deadline.instant() <= called {
             how.metrics.expired.inc();
@@ -307,7 +306,7 @@ fn received(answer: Result<Answer, oneshot::error::RecvError>) -> Answer {
 async fn run_elsewhere(
     mut lease: Lease,
     core: OwnedSemaphorePermit,
-    inputs: Vec<Tensor>,
+    inputs: Inputs,
     urgency: Urgency,
 ) -> Result<Run, Error> {
     // The lease moves along, so the engine goes back even if nobody waits for the end.

@@ -13,11 +13,10 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::rows;
-use crate::inference::Error;
 use crate::inference::pool::Run;
+use crate::inference::{Error, Inputs};
 use crate::telemetry::metrics::QueueMetrics;
 use crate::types::deadline::Deadline;
-use crate::types::tensor::Tensor;
 use crate::types::urgency::{Priority, Urgency};
 
 pub(super) type Answer = Result<Run, Error>;
@@ -25,7 +24,7 @@ pub(super) type Answer = Result<Run, Error>;
 /// A call that waits for its answer.
 pub(super) struct Waiting {
     id: u64,
-    pub(super) inputs: Vec<Tensor>,
+    pub(super) inputs: Inputs,
     /// Rows that may stand in one run with those of others; absent if it has to run alone.
     pub(super) n_rows: Option<usize>,
     pub(super) deadline: Deadline,
@@ -74,13 +73,15 @@ impl Queue {
     /// Errors: `Overloaded`, without a time to try again, which the caller knows.
     pub(super) fn push(
         &self,
-        inputs: Vec<Tensor>,
+        inputs: Inputs,
         alone: bool,
         urgency: Urgency,
         answer: oneshot::Sender<Answer>,
         metrics: &QueueMetrics,
     ) -> Result<Place<'_>, Error> {
-        let n_rows = rows::n_rows(&inputs).filter(|_| !alone);
+        // What may be left out seldom has rows; a call that gives it goes alone.
+        let alone = alone || !inputs.optional().is_empty();
+        let n_rows = rows::n_rows(inputs.required()).filter(|_| !alone);
         let mut waiting = self.lock();
         self.check_room(&waiting, rows_of(&inputs), urgency.priority)
             .inspect_err(|_| metrics.refused.inc())?;
@@ -165,7 +166,7 @@ impl Queue {
                     (Some(first), Some(more)) => {
                         first.n_rows.is_some()
                             && n_rows + more <= max_rows
-                            && rows::go_together(&first.inputs, &call.inputs)
+                            && rows::go_together(first.inputs.required(), call.inputs.required())
                     }
                     (Some(_), None) => false,
                 };
@@ -216,8 +217,11 @@ pub(super) fn bury(call: Waiting, metrics: &QueueMetrics) {
 }
 
 /// What counts against the limit of rows.
-fn rows_of(inputs: &[Tensor]) -> usize {
-    let first = inputs.first().and_then(|input| input.shape().first());
+fn rows_of(inputs: &Inputs) -> usize {
+    let first = inputs
+        .required()
+        .first()
+        .and_then(|input| input.shape().first());
     first.copied().unwrap_or(1)
 }
 
@@ -251,9 +255,10 @@ mod tests {
     use ndarray::{ArrayD, IxDyn};
 
     use super::*;
+    use crate::types::tensor::Tensor;
 
-    fn inputs(n_rows: usize, width: usize) -> Vec<Tensor> {
-        vec![Tensor::Float32(ArrayD::zeros(IxDyn(&[n_rows, width])))]
+    fn inputs(n_rows: usize, width: usize) -> Inputs {
+        vec![Tensor::Float32(ArrayD::zeros(IxDyn(&[n_rows, width])))].into()
     }
 
     fn queue(calls: usize, rows: usize) -> Queue {

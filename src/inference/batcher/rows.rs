@@ -1,32 +1,38 @@
 //! Rows of several calls in one array, and apart again. Pure.
 
+use std::borrow::Borrow;
+
 use ndarray::{ArrayD, Axis, IxDyn, Slice};
 
 use crate::types::tensor::{Output, Tensor, with_array};
 
 /// Rows of a call that may stand in one run with others: every input has them on its first axis.
-pub(super) fn n_rows(inputs: &[Tensor]) -> Option<usize> {
-    let n_rows = *inputs.first()?.shape().first()?;
+pub(super) fn n_rows(inputs: &[impl Borrow<Tensor>]) -> Option<usize> {
+    let n_rows = *inputs.first()?.borrow().shape().first()?;
     let same = inputs
         .iter()
-        .all(|input| input.shape().first() == Some(&n_rows));
+        .all(|input| input.borrow().shape().first() == Some(&n_rows));
     (same && n_rows > 0).then_some(n_rows)
 }
 
 /// Whether the rows of both calls fit into the same arrays.
-pub(super) fn go_together(one: &[Tensor], other: &[Tensor]) -> bool {
-    let same = |(one, other): (&Tensor, &Tensor)| {
+pub(super) fn go_together<T: Borrow<Tensor>>(one: &[T], other: &[T]) -> bool {
+    let same = |(one, other): (&T, &T)| {
+        let (one, other) = (one.borrow(), other.borrow());
         one.dtype() == other.dtype() && one.shape().get(1..) == other.shape().get(1..)
     };
     one.len() == other.len() && one.iter().zip(other).all(same)
 }
 
 /// The calls' rows, one call behind the other; `None` unless all of them go together.
-pub(in crate::inference) fn join(calls: &[&[Tensor]]) -> Option<Vec<Tensor>> {
+pub(in crate::inference) fn join<T: Borrow<Tensor>>(calls: &[&[T]]) -> Option<Vec<Tensor>> {
     let n_inputs = calls.first()?.len();
     let mut joined = Vec::with_capacity(n_inputs);
     for input in 0..n_inputs {
-        let parts: Option<Vec<&Tensor>> = calls.iter().map(|call| call.get(input)).collect();
+        let parts: Option<Vec<&Tensor>> = calls
+            .iter()
+            .map(|call| call.get(input).map(Borrow::borrow))
+            .collect();
         joined.push(join_tensors(&parts?)?);
     }
     Some(joined)
@@ -173,7 +179,7 @@ mod tests {
     #[test]
     fn calls_without_a_common_number_of_rows_stand_alone() {
         assert_eq!(n_rows(&[floats(&[2, 1], &[0.0; 2])]), Some(2));
-        assert_eq!(n_rows(&[]), None);
+        assert_eq!(n_rows(&[] as &[Tensor]), None);
         assert_eq!(n_rows(&[floats(&[], &[0.0])]), None);
         assert_eq!(n_rows(&[floats(&[0, 1], &[])]), None);
         let uneven = [floats(&[2], &[0.0; 2]), floats(&[3], &[0.0; 3])];

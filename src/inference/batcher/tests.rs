@@ -16,7 +16,7 @@ use crate::error::Failure;
 use crate::inference::Engine;
 use crate::inference::estimate::WarmRun;
 use crate::types::deadline::Deadline;
-use crate::types::tensor::Output;
+use crate::types::tensor::{Output, Tensor};
 use crate::types::urgency::Priority;
 
 /// What an engine saw: the calls of each run, by their numbers, with the rows of each, and when.
@@ -33,8 +33,8 @@ const BAD: f32 = f32::NAN;
 const FATAL: f32 = f32::INFINITY;
 
 impl Engine for Scripted {
-    fn run(&mut self, mut inputs: Vec<Tensor>) -> Result<Vec<Output>, Error> {
-        let Tensor::Float32(rows) = inputs.remove(0) else {
+    fn run(&mut self, inputs: Inputs) -> Result<Vec<Output>, Error> {
+        let Tensor::Float32(rows) = inputs.into_tensors().remove(0) else {
             panic!("another type");
         };
         let mut calls = BTreeMap::new();
@@ -171,7 +171,7 @@ impl Model {
         width: usize,
         urgency: Urgency,
     ) -> Result<Vec<Output>, Error> {
-        let inputs = rows(number, values, width);
+        let inputs = rows(number, values, width).into();
         let run = self
             .batcher
             .infer(inputs, Some(values.len()), urgency, &self.how);
@@ -382,8 +382,8 @@ async fn with_a_wait_set_a_call_waits_so_long_for_others_and_no_longer_than_ther
 async fn outputs_that_do_not_come_apart_end_the_merging_and_every_call_is_answered() {
     struct Uneven;
     impl Engine for Uneven {
-        fn run(&mut self, inputs: Vec<Tensor>) -> Result<Vec<Output>, Error> {
-            let n_rows = inputs[0].shape()[0];
+        fn run(&mut self, inputs: Inputs) -> Result<Vec<Output>, Error> {
+            let n_rows = inputs.required()[0].shape()[0];
             Ok(vec![floats(&[1], vec![n_rows as f32]).into()])
         }
     }

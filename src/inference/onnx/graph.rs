@@ -11,14 +11,18 @@ use crate::types::signature::{Graph, OutputKind, OutputSpec, TensorSpec};
 
 pub(super) fn describe(session: &Session, path: &Path) -> Result<Graph, Error> {
     let mut inputs = Vec::new();
+    let mut optional = Vec::new();
     for outlet in session.inputs() {
-        let (dtype, shape) =
-            tensor(outlet.dtype()).ok_or_else(|| unsupported(path, "input", outlet))?;
-        inputs.push(TensorSpec {
-            name: Some(outlet.name().to_owned()),
-            dtype,
-            shape,
-        });
+        if let ValueType::Optional(inner) = outlet.dtype() {
+            optional.extend(spec(outlet.name(), inner));
+            continue;
+        }
+        let input = spec(outlet.name(), outlet.dtype());
+        inputs.push(input.ok_or_else(|| unsupported(path, "input", outlet))?);
+    }
+    // Of a kind that nobody can give, they are left out always.
+    for initializer in session.overridable_initializers() {
+        optional.extend(spec(initializer.name(), initializer.dtype()));
     }
     let mut outputs = Vec::new();
     for outlet in session.outputs() {
@@ -29,7 +33,20 @@ pub(super) fn describe(session: &Session, path: &Path) -> Result<Graph, Error> {
             kind,
         });
     }
-    Ok(Graph { inputs, outputs })
+    Ok(Graph {
+        inputs,
+        optional,
+        outputs,
+    })
+}
+
+fn spec(name: &str, value_type: &ValueType) -> Option<TensorSpec> {
+    let (dtype, shape) = tensor(value_type)?;
+    Some(TensorSpec {
+        name: Some(name.to_owned()),
+        dtype,
+        shape,
+    })
 }
 
 fn unsupported(path: &Path, side: &str, outlet: &Outlet) -> Error {

@@ -17,13 +17,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-use ort::session::{RunOptions, Session};
+use ort::session::{RunOptions, Session, SessionInputValue, SessionInputs};
 
 use super::library::Place;
 use super::{
-    Arena, Config, Engine, Error, ExecutionMode, GraphOptimization, Provider, SessionOptions,
+    Arena, Config, Engine, Error, ExecutionMode, GraphOptimization, Inputs, Provider,
+    SessionOptions,
 };
-use crate::types::signature::Graph;
+use crate::types::signature::{Graph, TensorSpec};
 use crate::types::tensor::{Output, Tensor};
 
 /// The library loaded into this process, if one is: there cannot be a second.
@@ -98,6 +99,8 @@ impl Library {
             Arena::Shrink => Some(shrinking().map_err(|error| not_loaded(path, &error))?),
         };
         let engine = OnnxEngine {
+            names: names(&graph.inputs),
+            optional: names(&graph.optional),
             session,
             run_options,
         };
@@ -238,39 +241,78 @@ fn stays_in_session(key: &str) -> bool {
     KEYS.contains(&key) || PREFIXES.iter().any(|prefix| key.starts_with(prefix))
 }
 
+fn names(specs: &[TensorSpec]) -> Vec<String> {
+    let names = specs.iter();
+    names
+        .map(|spec| spec.name.clone().unwrap_or_default())
+        .collect()
+}
+
 /// One session.
 pub(super) struct OnnxEngine {
     session: Session,
+    /// Of the inputs that every run takes.
+    names: Vec<String>,
+    /// Of those that it may leave out.
+    optional: Vec<String>,
     /// Where runs need other than the defaults.
     run_options: Option<RunOptions>,
 }
 
 impl Engine for OnnxEngine {
-    fn run(&mut self, inputs: Vec<Tensor>) -> Result<Vec<Output>, Error> {
-        if inputs.len() != self.session.inputs().len() {
-            let (wanted, actual) = (self.session.inputs().len(), inputs.len());
+    fn run(&mut self, inputs: Inputs) -> Result<Vec<Output>, Error> {
+        if inputs.required().len() != self.names.len() {
+            let (wanted, actual) = (self.names.len(), inputs.required().len());
             return Err(Error::Rejected {
                 reason: format!("{actual} tensors are given where the graph takes {wanted}"),
             });
         }
-        let mut lent = Vec::with_capacity(inputs.len());
-        for (input, outlet) in inputs.iter().zip(self.session.inputs()) {
-            let value = values::lend(input).map_err(|error| Error::Rejected {
-                reason: format!("input `{}`: {error}", outlet.name()),
-            })?;
-            lent.push(value);
+        let mut lent = Vec::with_capacity(inputs.required().len());
+        for (input, name) in inputs.required().iter().zip(&self.names) {
+            lent.push(lend(input, name)?);
         }
-        let outputs = match &self.run_options {
-            None => self.session.run(lent.as_slice()),
-            Some(options) => self.session.run_with_options(lent.as_slice(), options),
-        };
-        let outputs = outputs.map_err(run_error)?;
-        let mut taken = Vec::with_capacity(outputs.len());
-        for value in outputs.values() {
-            taken.push(values::take(&value).map_err(run_error)?);
+        // By place, unless something is given of what may be left out, or left out among the session's own inputs.
+        if inputs.optional().is_empty() && self.names.len() == self.session.inputs().len() {
+            return run(
+                &mut self.session,
+                self.run_options.as_ref(),
+                lent.as_slice(),
+            );
         }
-        Ok(taken)
+        let names = self.names.iter().map(String::as_str);
+        let mut named: Vec<(&str, SessionInputValue<'_>)> = names.zip(lent).collect();
+        for (place, input) in inputs.optional() {
+            let Some(name) = self.optional.get(*place) else {
+                let reason = format!("the graph has no optional input {place}");
+                return Err(Error::Rejected { reason });
+            };
+            named.push((name, lend(input, name)?));
+        }
+        run(&mut self.session, self.run_options.as_ref(), named)
     }
+}
+
+fn lend<'a>(input: &'a Tensor, name: &str) -> Result<SessionInputValue<'a>, Error> {
+    values::lend(input).map_err(|error| Error::Rejected {
+        reason: format!("input `{name}`: {error}"),
+    })
+}
+
+fn run<'i, 'v: 'i>(
+    session: &mut Session,
+    options: Option<&RunOptions>,
+    inputs: impl Into<SessionInputs<'i, 'v>>,
+) -> Result<Vec<Output>, Error> {
+    let outputs = match options {
+        None => session.run(inputs),
+        Some(options) => session.run_with_options(inputs, options),
+    };
+    let outputs = outputs.map_err(run_error)?;
+    let mut taken = Vec::with_capacity(outputs.len());
+    for value in outputs.values() {
+        taken.push(values::take(&value).map_err(run_error)?);
+    }
+    Ok(taken)
 }
 
 fn run_error(error: ort::Error) -> Error {

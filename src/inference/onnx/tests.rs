@@ -105,7 +105,7 @@ fn every_recorded_model_gives_the_recorded_outputs() {
                 let name = input.name.as_ref().unwrap();
                 tensor(&case.feed[name])
             });
-            let outputs = engine.run(inputs.collect()).unwrap();
+            let outputs = engine.run(inputs.collect::<Vec<_>>().into()).unwrap();
             assert_eq!(outputs.len(), recorded.outputs.len());
             for (output, spec) in outputs.iter().zip(&recorded.outputs) {
                 let place = format!("{name}/{}", spec.name);
@@ -179,7 +179,7 @@ fn every_element_type_passes_through_unchanged() {
         let (graph, mut engine) =
             open_bytes(&unary("Identity", element_type, &[-1], &[-1])).unwrap();
         assert_eq!(graph.inputs[0].dtype, input.dtype());
-        let outputs = engine.run(vec![input.clone()]).unwrap();
+        let outputs = engine.run(vec![input.clone()].into()).unwrap();
         assert_eq!(outputs, [Output::Tensor(input)]);
     }
 }
@@ -190,7 +190,9 @@ fn a_column_major_input_is_read_in_its_logical_order() {
     let columns = vec![1.0_f32, 3.0, 2.0, 4.0];
     let input = ArrayD::from_shape_vec(IxDyn(&[2, 2]).f(), columns).unwrap();
     assert!(!input.is_standard_layout());
-    let outputs = engine.run(vec![Tensor::Float32(input.clone())]).unwrap();
+    let outputs = engine
+        .run(vec![Tensor::Float32(input.clone())].into())
+        .unwrap();
     assert_eq!(outputs, [Output::Tensor(Tensor::Float32(input))]);
 }
 
@@ -198,7 +200,7 @@ fn a_column_major_input_is_read_in_its_logical_order() {
 fn no_rows_give_no_rows() {
     let (_, mut engine) = open_bytes(&unary("Identity", FLOAT, &[-1, 2], &[-1, 2])).unwrap();
     let input = Tensor::Float32(ArrayD::zeros(IxDyn(&[0, 2])));
-    let outputs = engine.run(vec![input.clone()]).unwrap();
+    let outputs = engine.run(vec![input.clone()].into()).unwrap();
     assert_eq!(outputs, [Output::Tensor(input)]);
 }
 
@@ -218,18 +220,18 @@ fn inputs_that_do_not_fit_are_refused_with_the_reason_and_the_engine_stays_usabl
             "double",
         ),
     ] {
-        let error = engine.run(inputs).unwrap_err();
+        let error = engine.run(inputs.into()).unwrap_err();
         assert_eq!(error.class(), ErrorClass::InvalidInput);
         assert!(error.to_string().contains(part), "{error}");
     }
-    assert!(engine.run(vec![good]).is_ok());
+    assert!(engine.run(vec![good].into()).is_ok());
 }
 
 #[test]
 fn text_with_a_nul_is_refused() {
     let (_, mut engine) = open_bytes(&unary("Identity", 8, &[-1], &[-1])).unwrap();
     let text = ArrayD::from_elem(IxDyn(&[1]), "a\0b".to_owned());
-    let error = engine.run(vec![Tensor::String(text)]).unwrap_err();
+    let error = engine.run(vec![Tensor::String(text)].into()).unwrap_err();
     assert!(error.to_string().contains("input `x`"), "{error}");
     assert_eq!(error.class(), ErrorClass::InvalidInput);
 }
@@ -280,7 +282,7 @@ fn outputs_are_the_same_whatever_becomes_of_the_memory() {
             .unwrap();
         for _ in 0..2 {
             let image = ArrayD::from_elem(IxDyn(&[3, 2, 3]), 1.5_f32);
-            outputs.push(engine.run(vec![Tensor::Float32(image)]).unwrap());
+            outputs.push(engine.run(vec![Tensor::Float32(image)].into()).unwrap());
         }
     }
     assert!(outputs.windows(2).all(|pair| pair[0] == pair[1]));
@@ -307,7 +309,7 @@ fn a_provider_that_the_library_has_not_leaves_the_rest() {
         .open(&path, &SessionOptions::default(), &machine)
         .unwrap();
     let image = ArrayD::from_elem(IxDyn(&[1, 2, 3]), 1.0_f32);
-    assert!(engine.run(vec![Tensor::Float32(image)]).is_ok());
+    assert!(engine.run(vec![Tensor::Float32(image)].into()).is_ok());
 }
 
 #[test]

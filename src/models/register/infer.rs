@@ -126,6 +126,7 @@ mod tests {
             },
         });
         Graph {
+            optional: Vec::new(),
             inputs: inputs.collect(),
             outputs: outputs.collect(),
         }

@@ -100,10 +100,12 @@ pub(super) fn check(signature: &Signature, graph: &Graph) -> Result<(), String> 
 
 fn check_columns(columns: &[ColumnSpec], graph: &Graph) -> Result<(), String> {
     for (place, column) in columns.iter().enumerate() {
-        let input = match &graph.inputs[..] {
+        let is_named = |input: &&TensorSpec| column.name.is_some() && input.name == column.name;
+        let optional = graph.optional.iter().find(is_named);
+        let input = optional.or_else(|| match &graph.inputs[..] {
             [only] => Some(only),
-            inputs => inputs.iter().find(|input| input.name == column.name),
-        };
+            inputs => inputs.iter().find(is_named),
+        });
         // A column that no input takes is the serving plan's concern.
         let (Some(input), ColumnType::Scalar(dtype)) = (input, &column.dtype) else {
             continue;
@@ -135,7 +137,8 @@ fn check_tensors(tensors: &[TensorSpec], graph: &Graph) -> Result<(), String> {
         return check_tensor(tensor, 0, input);
     }
     for (place, tensor) in tensors.iter().enumerate() {
-        let Some(input) = graph.inputs.iter().find(|input| input.name == tensor.name) else {
+        let mut inputs = graph.inputs.iter().chain(&graph.optional);
+        let Some(input) = inputs.find(|input| input.name == tensor.name) else {
             let known = graph
                 .inputs
                 .iter()
@@ -268,6 +271,7 @@ mod tests {
             shape: shape.to_vec(),
         });
         Graph {
+            optional: Vec::new(),
             inputs: inputs.collect(),
             outputs: Vec::new(),
         }

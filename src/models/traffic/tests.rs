@@ -24,6 +24,7 @@ fn publish(settings: &str, versions: &[(u64, u8)], aliases: &[(&str, u64)]) -> M
 fn publish_again(catalog: &ModelCatalog<u8>, versions: &[(u64, u8)], aliases: &[(&str, u64)]) {
     let versions = versions.iter().map(|(number, plan)| {
         let graph = Graph {
+            optional: Vec::new(),
             inputs: Vec::new(),
             outputs: Vec::new(),
         };

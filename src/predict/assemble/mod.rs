@@ -10,7 +10,8 @@ mod tests;
 use super::call::Call;
 use super::config::{OnMissing, OnStale};
 use super::error::Error;
-use super::plan::ServingPlan;
+use super::plan::{OptionalTensor, PlannedTensor, ServingPlan, Source};
+use crate::inference::{Input, Inputs};
 use crate::types::cell::Cell;
 use crate::types::feature::{FeatureRows, FeatureStatus};
 use crate::types::tensor::Tensor;
@@ -21,12 +22,42 @@ pub fn model_inputs(
     plan: &ServingPlan,
     call: &Call<'_>,
     features: &mut FeatureRows,
-) -> Result<Vec<Tensor>, Error> {
+) -> Result<Inputs, Error> {
     settle(plan, call, features)?;
-    plan.tensors
-        .iter()
-        .map(|tensor| fill::tensor(plan, call, features, tensor))
-        .collect()
+    let mut required = Vec::with_capacity(plan.tensors.len());
+    for tensor in &plan.tensors {
+        required.push(Input::Own(fill::tensor(plan, call, features, tensor)?));
+    }
+    let mut inputs = Inputs::new(required);
+    for (place, optional) in plan.optional.iter().enumerate() {
+        if is_filled(plan, call, optional) {
+            inputs.give(place, fill::tensor(plan, call, features, &optional.tensor)?);
+        }
+    }
+    Ok(inputs)
+}
+
+/// Whether the request or a feature has something for an input that may be left out.
+fn is_filled(plan: &ServingPlan, call: &Call<'_>, optional: &OptionalTensor) -> bool {
+    let mut columns = optional.tensor.columns.clone();
+    columns.any(|column| match plan.columns[column].source {
+        Source::Request => call.columns[column].is_some(),
+        Source::JoinKey | Source::Feature(_) => true,
+    })
+}
+
+/// A tensor for which the request gives nothing: nulls, where its columns are optional and take them.
+pub(super) fn nulls(
+    plan: &ServingPlan,
+    tensor: &PlannedTensor,
+    n_rows: usize,
+) -> Result<Tensor, Error> {
+    fill::tensor(
+        plan,
+        &Call::empty(plan, n_rows),
+        &FeatureRows::none(n_rows),
+        tensor,
+    )
 }
 
 /// Applies overrides and the policies for missing and stale features.

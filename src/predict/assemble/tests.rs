@@ -38,6 +38,7 @@ fn plan(dtype: DType, row_shape: &[i64], columns: Vec<PlannedColumn>) -> Serving
         row_shape: row_shape.to_vec(),
     };
     ServingPlan {
+        optional: Vec::new(),
         online: None,
         defaults: Vec::new(),
         on_missing: OnMissing::Null,
@@ -121,7 +122,10 @@ fn features_and_inputs_stand_side_by_side_in_column_order() {
         &mut rows,
     )
     .unwrap();
-    assert_eq!(floats(&inputs[0]), (vec![2, 2], vec![1.5, 0.25, 2.0, 7.0]));
+    assert_eq!(
+        floats(&inputs.required()[0]),
+        (vec![2, 2], vec![1.5, 0.25, 2.0, 7.0])
+    );
 }
 
 #[test]
@@ -134,7 +138,7 @@ fn an_override_goes_before_the_feature_and_is_told() {
     let given = Cells::Scalar(Cell::Float(9.0));
     let mut rows = features(1, vec![present(Value::Float(0.25))]);
     let inputs = model_inputs(&plan, &call(1, vec![None], vec![Some(&given)]), &mut rows).unwrap();
-    assert_eq!(floats(&inputs[0]).1, [9.0]);
+    assert_eq!(floats(&inputs.required()[0]).1, [9.0]);
     let cell = rows.cell(0, 0);
     assert_eq!(
         (cell.status, cell.event_timestamp),
@@ -153,7 +157,7 @@ fn an_override_with_null_is_null() {
     let given = Cells::Scalar(Cell::Null);
     let mut rows = features(1, vec![present(Value::Float(0.25))]);
     let inputs = model_inputs(&plan, &call(1, vec![None], vec![Some(&given)]), &mut rows).unwrap();
-    assert!(floats(&inputs[0]).1[0].is_nan());
+    assert!(floats(&inputs.required()[0]).1[0].is_nan());
 }
 
 #[test]
@@ -188,7 +192,7 @@ fn a_list_fills_its_places_and_a_null_list_fills_them_with_nan() {
         ],
     );
     let inputs = model_inputs(&plan, &call(2, vec![None], vec![None]), &mut rows).unwrap();
-    let (shape, elements) = floats(&inputs[0]);
+    let (shape, elements) = floats(&inputs.required()[0]);
     assert_eq!((shape, &elements[..3]), (vec![2, 3], &[1.0, 2.0, 3.0][..]));
     assert!(elements[3..].iter().all(|element| element.is_nan()));
     let mut short = features(1, vec![present(Value::List(List::Float(vec![1.0])))]);
@@ -217,7 +221,7 @@ fn nested_lists_take_the_graphs_shape_and_ragged_ones_are_refused() {
         &mut FeatureRows::none(2),
     )
     .unwrap();
-    assert_eq!(floats(&inputs[0]).0, [2, 2, 3]);
+    assert_eq!(floats(&inputs.required()[0]).0, [2, 2, 3]);
     let ragged = list(&[row(3), row(2)]);
     let error = model_inputs(
         &plan,
@@ -262,7 +266,7 @@ fn an_optional_column_that_is_not_given_is_null() {
         &mut FeatureRows::none(1),
     )
     .unwrap();
-    assert!(floats(&inputs[0]).1[0].is_nan());
+    assert!(floats(&inputs.required()[0]).1[0].is_nan());
 }
 
 fn scalar() -> impl Strategy<Value = (Cell, f32)> {
@@ -297,7 +301,7 @@ proptest! {
             let (is_scalar, values) = &columns[at[1]];
             values[if *is_scalar { 0 } else { at[0] }].1
         });
-        let (shape, elements) = floats(&inputs[0]);
+        let (shape, elements) = floats(&inputs.required()[0]);
         prop_assert_eq!(shape, vec![n_rows, k]);
         for (actual, wanted) in elements.iter().zip(&wanted) {
             prop_assert_eq!(actual.is_nan(), wanted.is_nan());

@@ -89,6 +89,7 @@ impl PlanBinder {
             scoring: Scorer::new(candidate.signature, candidate.graph),
             fixed_rows: inputs.fixed_rows,
             tensors: inputs.tensors,
+            optional: inputs.optional,
             metrics: self.metrics.model(candidate.name, candidate.version),
             columns: inputs.columns,
             online,

@@ -6,19 +6,21 @@
 //! * Without a column signature each graph input is one column in the shape of its rows, taken from the feature or
 //!   request input of its name. The one matrix of a graph whose name no feature has takes all features of the
 //!   binding, in their order; a list feature fills as many places as it is long.
+//! * A graph input that may be left out is one column more where it has rows, whatever the signature says of the others.
 
 use super::error::Error;
 use super::selection::is_named;
 use super::types::{check_convertible, is_list};
 use crate::features::{OnlinePlan, PlannedFeature};
 use crate::models::Candidate;
-use crate::predict::plan::{PlannedColumn, PlannedTensor, Source, Width};
+use crate::predict::plan::{OptionalTensor, PlannedColumn, PlannedTensor, Source, Width};
 use crate::types::dtype::DType;
 use crate::types::signature::{ColumnSpec, ColumnType, Schema, TensorSpec};
 
 pub(super) struct Inputs {
     pub(super) columns: Vec<PlannedColumn>,
     pub(super) tensors: Vec<PlannedTensor>,
+    pub(super) optional: Vec<OptionalTensor>,
     pub(super) fixed_rows: Option<usize>,
 }
 
@@ -29,6 +31,7 @@ pub(super) fn bind(
     let mut inputs = Inputs {
         columns: Vec::new(),
         tensors: Vec::new(),
+        optional: Vec::new(),
         fixed_rows: None,
     };
     for input in &candidate.graph.inputs {
@@ -85,7 +88,13 @@ fn bind_columns(
 ) -> Result<(), Error> {
     let graph = &candidate.graph.inputs;
     let mut planned = Vec::with_capacity(columns.len());
+    let mut of_optional = Vec::new();
     for (place, column) in columns.iter().enumerate() {
+        if column.name.is_some() && is_optional(candidate, column.name.as_ref()) {
+            let name = column.name.clone().unwrap_or_default();
+            of_optional.push(signature_column(name, column, online)?);
+            continue;
+        }
         let name = match &column.name {
             Some(name) => name.clone(),
             // Over one input a place is name enough.
@@ -99,7 +108,7 @@ fn bind_columns(
         let tensor = tensor_over(input, 0..inputs.columns.len());
         check_scalar_columns(&tensor)?;
         inputs.tensors.push(tensor);
-        return Ok(());
+        return bind_optional(candidate, of_optional, online, inputs);
     }
     let is_unused = |column: &PlannedColumn| graph.iter().all(|i| name_of(i) != column.name);
     if let Some(column) = planned
@@ -135,7 +144,80 @@ fn bind_columns(
         column.source = Source::Request;
         inputs.columns.push(column);
     }
+    bind_optional(candidate, of_optional, online, inputs)
+}
+
+fn is_optional(candidate: &Candidate<'_>, name: Option<&String>) -> bool {
+    let mut optional = candidate.graph.optional.iter();
+    optional.any(|input| input.name.as_ref() == name)
+}
+
+/// What may be left out: a column of its own for each input that has rows. `signed` are the signature's columns for
+/// some of them, which may be told to be required; features come only by those names that a caller could use as well.
+fn bind_optional(
+    candidate: &Candidate<'_>,
+    signed: Vec<PlannedColumn>,
+    online: Option<&OnlinePlan>,
+    inputs: &mut Inputs,
+) -> Result<(), Error> {
+    for input in &candidate.graph.optional {
+        let name = name_of(input);
+        let start = inputs.columns.len();
+        let has_rows = input.shape.first() == Some(&-1);
+        let of_signature = signed.iter().find(|column| column.name == name);
+        if of_signature.is_some() && !has_rows {
+            return Err(Error::NoRows { input: name });
+        }
+        let is_signed = of_signature.is_some();
+        match of_signature {
+            Some(column) => inputs.columns.push(column.clone()),
+            None if has_rows => {
+                let column = PlannedColumn {
+                    source: source_of(&name, online)?,
+                    name,
+                    declared: declared_as(candidate, input),
+                    optional: true,
+                    width: row_width(input),
+                };
+                check_convertible(&column, online)?;
+                inputs.columns.push(column);
+            }
+            None => {}
+        }
+        let tensor = PlannedTensor {
+            row_shape: input.shape.get(1..).unwrap_or_default().to_vec(),
+            name: name_of(input),
+            dtype: input.dtype,
+            columns: start..inputs.columns.len(),
+        };
+        if is_signed {
+            check_scalar_columns(&tensor)?;
+        }
+        inputs.optional.push(OptionalTensor {
+            tensor,
+            shape: input.shape.clone(),
+        });
+    }
     Ok(())
+}
+
+/// The type that a tensor signature states, else the graph's.
+fn declared_as(candidate: &Candidate<'_>, input: &TensorSpec) -> DType {
+    match &candidate.signature.inputs {
+        Some(Schema::Tensors(tensors)) => {
+            let named = tensors.iter().find(|tensor| tensor.name == input.name);
+            named.map_or(input.dtype, |tensor| tensor.dtype)
+        }
+        Some(Schema::Columns(_)) | None => input.dtype,
+    }
+}
+
+/// Places of a row in one column.
+fn row_width(input: &TensorSpec) -> Width {
+    match input.shape.len() {
+        1 => Width::One,
+        _ => Width::Rows,
+    }
 }
 
 fn signature_column(
@@ -258,17 +340,12 @@ fn bind_tensors(
             }
             _ => {
                 let source = source_of(&name, online)?;
-                let width = if input.shape.len() == 1 {
-                    Width::One
-                } else {
-                    Width::Rows
-                };
                 let column = PlannedColumn {
                     name,
                     declared: declared.dtype,
                     source,
                     optional: false,
-                    width,
+                    width: row_width(input),
                 };
                 check_convertible(&column, online)?;
                 inputs.columns.push(column);
@@ -278,7 +355,7 @@ fn bind_tensors(
             .tensors
             .push(tensor_over(input, start..inputs.columns.len()));
     }
-    Ok(())
+    bind_optional(candidate, Vec::new(), online, inputs)
 }
 
 /// The signature's word on a graph input: by name, or the only one there is.

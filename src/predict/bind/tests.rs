@@ -70,6 +70,7 @@ impl Case {
                 ..Signature::default()
             },
             graph: Graph {
+                optional: Vec::new(),
                 inputs: graph_inputs,
                 outputs: vec![output],
             },
@@ -86,6 +87,11 @@ impl Case {
 
     fn config(mut self, toml: &str) -> Self {
         self.config = toml::from_str(toml).unwrap();
+        self
+    }
+
+    fn optional(mut self, input: TensorSpec) -> Self {
+        self.graph.optional.push(input);
         self
     }
 
@@ -396,4 +402,44 @@ async fn an_optional_column_that_no_input_has_is_taken_and_left_out() {
     assert_eq!(plan.input_names(), ["a", "b", "note"]);
     let filled: usize = plan.tensors.iter().map(|tensor| tensor.columns.len()).sum();
     assert_eq!(filled, 2);
+}
+
+#[tokio::test]
+async fn what_a_run_may_leave_out_is_a_column_where_it_has_rows() {
+    let plan = Case::over(&["trip_km", "bonus"])
+        .optional(tensor("scale", DType::Float32, &[1]))
+        .optional(tensor("bias", DType::Float32, &[-1, 1]))
+        .optional(tensor("acc_rate", DType::Float32, &[-1]))
+        .features("driver_ranking_v1")
+        .bind()
+        .await;
+    let plan = plan.unwrap();
+    assert_eq!(plan.tensors[0].columns, 0..2, "the matrix is as without");
+    let optional: Vec<_> = plan
+        .optional
+        .iter()
+        .map(|o| o.tensor.columns.clone())
+        .collect();
+    assert_eq!(optional, [2..2, 2..3, 3..4]);
+    assert!(plan.columns[2].optional);
+    assert_eq!(plan.columns[2].source, Source::Request);
+    assert_eq!(read(&plan), ["driver_hourly_stats:acc_rate"]);
+    assert!(!plan.input_names().contains(&"scale"));
+}
+
+#[tokio::test]
+async fn a_column_of_the_signature_named_like_an_optional_input_is_that_and_not_of_the_matrix() {
+    let case = |shape: &[i64]| {
+        let mut case = Case::over(&["a", "b"]);
+        case.graph.inputs[0].shape = vec![-1, 1];
+        case.optional(tensor("b", DType::Float32, shape))
+    };
+    let plan = case(&[-1, 1]).bind().await.unwrap();
+    assert_eq!(plan.tensors[0].columns, 0..1);
+    assert_eq!(plan.optional[0].tensor.columns, 1..2);
+    assert!(!plan.columns[1].optional, "the signature wants it");
+    let (code, text) = case(&[1]).refused().await;
+    assert_eq!(code, "binding_rows_missing", "{text}");
+    let (code, text) = case(&[-1, 2]).refused().await;
+    assert_eq!(code, "binding_width_wrong", "{text}");
 }

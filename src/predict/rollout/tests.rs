@@ -50,8 +50,9 @@ struct Line {
 }
 
 impl Engine for Line {
-    fn run(&mut self, inputs: Vec<Tensor>) -> Result<Vec<Output>, inference::Error> {
+    fn run(&mut self, inputs: inference::Inputs) -> Result<Vec<Output>, inference::Error> {
         (self.before)()?;
+        let inputs = inputs.into_tensors();
         let [Tensor::Float32(x)] = &inputs[..] else {
             panic!("{inputs:?}")
         };
@@ -117,6 +118,7 @@ fn plan(metrics: &Metrics, version: u64) -> ServingPlan {
         ..Slot::default()
     };
     ServingPlan {
+        optional: Vec::new(),
         online: None,
         defaults: Vec::new(),
         on_missing: OnMissing::Null,
@@ -134,6 +136,7 @@ fn plan(metrics: &Metrics, version: u64) -> ServingPlan {
 
 fn graph() -> Graph {
     Graph {
+        optional: Vec::new(),
         inputs: vec![TensorSpec {
             name: Some("x".to_owned()),
             dtype: DType::Float32,

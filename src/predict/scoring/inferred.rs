@@ -4,6 +4,7 @@
 use super::nested::{self, Nested};
 use super::number::{self, Dialect};
 use super::{Error, dialect};
+use crate::inference::Inputs;
 use crate::predict::given::Values;
 use crate::predict::plan::{PlannedTensor, ServingPlan};
 use crate::types::cell::Cell;
@@ -14,32 +15,31 @@ use crate::types::tensor::Tensor;
 
 /// The graph's inputs.
 pub(super) fn tensors(plan: &ServingPlan, scoring: &Scoring) -> Result<Values<'static>, Error> {
-    let tensors = match &scoring.payload {
+    let inputs: Inputs = match &scoring.payload {
         Payload::Frame(frame) if frame.source == FrameSource::Objects => {
             return Err(refused(
                 "Input should be a dictionary or a numpy array or a pandas.DataFrame, got '<class 'list'>'",
             ));
         }
-        Payload::Frame(frame) => of_frame(plan, frame, dialect(scoring))?,
+        Payload::Frame(frame) => of_frame(plan, frame, dialect(scoring))?.into(),
         Payload::Named { columns, instances } => of_named(plan, columns, *instances)?,
         Payload::Array(Cell::List(cells)) if cells.is_empty() => {
             return Err(refused(
                 "Input should be a dictionary or a numpy array or a pandas.DataFrame, got '<class 'list'>'",
             ));
         }
-        Payload::Array(array) => vec![of_array(plan, array)?],
+        Payload::Array(array) => vec![of_array(plan, array)?].into(),
         Payload::Other(_) => {
             return Err(refused(
                 "the model takes arrays; its body has none of `dataframe_split`, `dataframe_records`, `instances` and `inputs`",
             ));
         }
     };
-    let rows = tensors
-        .first()
-        .and_then(|tensor| tensor.shape().first().copied());
+    let first = inputs.required().first();
+    let n_rows = first.and_then(|tensor| tensor.shape().first().copied());
     Ok(Values::Tensors {
-        n_rows: rows.unwrap_or(1),
-        tensors,
+        n_rows: n_rows.unwrap_or(1),
+        inputs,
     })
 }
 
@@ -86,7 +86,7 @@ fn of_named(
     plan: &ServingPlan,
     columns: &[RequestColumn],
     instances: bool,
-) -> Result<Vec<Tensor>, Error> {
+) -> Result<Inputs, Error> {
     let mut arrays = Vec::with_capacity(columns.len());
     for column in columns {
         let nested = Nested::of_cells(&column.cells).map_err(|reason| Error::Value { reason })?;
@@ -99,7 +99,11 @@ fn of_named(
             reason: "The length of values for each input/column name are not the same".to_owned(),
         });
     }
-    let is_known = |name: &str| plan.tensors.iter().any(|input| input.name == name);
+    let is_known = |name: &str| {
+        let optional = plan.optional.iter().map(|optional| &optional.tensor);
+        let mut inputs = plan.tensors.iter().chain(optional);
+        inputs.any(|input| input.name == name)
+    };
     if let Some((name, _)) = arrays.iter().find(|(name, _)| !is_known(name)) {
         return Err(refused(&format!("the graph has no input `{name}`")));
     }
@@ -113,7 +117,14 @@ fn of_named(
         };
         tensors.push(convert_nested(input, nested)?);
     }
-    Ok(tensors)
+    let mut inputs = Inputs::from(tensors);
+    for (place, optional) in plan.optional.iter().enumerate() {
+        let input = &optional.tensor;
+        if let Some((_, nested)) = arrays.iter().find(|(name, _)| *name == input.name) {
+            inputs.give(place, convert_nested(input, nested)?);
+        }
+    }
+    Ok(inputs)
 }
 
 fn of_array(plan: &ServingPlan, array: &Cell) -> Result<Tensor, Error> {

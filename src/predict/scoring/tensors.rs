@@ -3,6 +3,7 @@
 use super::nested::{self, Nested, tuple};
 use super::number::Dialect;
 use super::{Error, dialect, missing, quoted, unnamed_signature};
+use crate::inference::Inputs;
 use crate::predict::given::Values;
 use crate::predict::plan::ServingPlan;
 use crate::types::cell::Cell;
@@ -17,8 +18,10 @@ pub(super) struct TensorSignature {
     /// In the order of the signature. Each has a name, or there is only one.
     inputs: Vec<Input>,
     named: bool,
-    /// Which of them feeds each graph input.
+    /// Which of them feeds each graph input that every run takes.
     of_graph: Vec<usize>,
+    /// Which of them feeds each graph input that may be left out, if one does.
+    of_optional: Vec<Option<usize>>,
 }
 
 #[derive(Debug)]
@@ -27,6 +30,8 @@ struct Input {
     /// As declared; single precision where that is what the graph takes instead of double.
     dtype: DType,
     shape: Vec<i64>,
+    /// The graph does without.
+    optional: bool,
 }
 
 impl TensorSignature {
@@ -37,9 +42,15 @@ impl TensorSignature {
             named.unwrap_or(0)
         };
         let of_graph: Vec<usize> = graph.inputs.iter().map(place).collect();
-        let taken_as = |index: usize| {
-            let fed = of_graph.iter().position(|place| *place == index)?;
-            Some(graph.inputs[fed].dtype)
+        let stated = |input: &TensorSpec| specs.iter().position(|spec| spec.name == input.name);
+        let of_optional: Vec<Option<usize>> = graph.optional.iter().map(stated).collect();
+        let optional_at = |index| of_optional.iter().position(|place| *place == Some(index));
+        let taken_as = |index: usize| match optional_at(index) {
+            Some(fed) => Some(graph.optional[fed].dtype),
+            None => {
+                let fed = of_graph.iter().position(|place| *place == index)?;
+                Some(graph.inputs[fed].dtype)
+            }
         };
         let inputs = specs.iter().enumerate().map(|(index, spec)| Input {
             name: spec.name.clone().unwrap_or_default(),
@@ -48,11 +59,13 @@ impl TensorSignature {
                 (declared, _) => declared,
             },
             shape: spec.shape.clone(),
+            optional: optional_at(index).is_some(),
         });
         Self {
             inputs: inputs.collect(),
             named: specs.iter().all(|spec| spec.name.is_some()),
             of_graph,
+            of_optional,
         }
     }
 
@@ -66,47 +79,46 @@ impl TensorSignature {
         let tensors = match &scoring.payload {
             Payload::Frame(frame) => self.of_frame(frame, how)?,
             Payload::Named { columns, instances } => self.of_named(columns, *instances)?,
-            Payload::Array(array) => self.of_array(array)?,
+            Payload::Array(array) => vec![Some(self.of_array(array)?)],
             Payload::Other(keys) => return Err(self.missing(keys.iter().map(|key| quoted(key)))),
         };
         for (input, tensor) in self.inputs.iter().zip(&tensors) {
-            input.check_shape(tensor.shape())?;
+            if let Some(tensor) = tensor {
+                input.check_shape(tensor.shape())?;
+            }
         }
-        let n_rows = tensors
-            .first()
-            .and_then(|tensor| tensor.shape().first().copied());
         debug_assert_eq!(plan.tensors.len(), self.of_graph.len());
+        let inputs = self.in_graph_order(tensors);
+        let first = inputs.required().first();
+        let n_rows = first.and_then(|tensor| tensor.shape().first().copied());
         Ok(Values::Tensors {
             n_rows: n_rows.unwrap_or(1),
-            tensors: self.in_graph_order(tensors),
+            inputs,
         })
     }
 
-    /// Usually they are already.
-    fn in_graph_order(&self, tensors: Vec<Tensor>) -> Vec<Tensor> {
-        if self
-            .of_graph
-            .iter()
-            .enumerate()
-            .all(|(to, from)| to == *from)
-            && self.of_graph.len() == tensors.len()
-        {
-            return tensors;
+    /// `tensors` are aligned with the signature.
+    fn in_graph_order(&self, mut tensors: Vec<Option<Tensor>>) -> Inputs {
+        let mut take = |place: usize| tensors.get_mut(place)?.take();
+        let required = self.of_graph.iter().filter_map(|place| take(*place));
+        let mut inputs = Inputs::from(required.collect::<Vec<_>>());
+        for (place, stated) in self.of_optional.iter().enumerate() {
+            if let Some(tensor) = stated.and_then(&mut take) {
+                inputs.give(place, tensor);
+            }
         }
-        let places = self.of_graph.iter();
-        places
-            .filter_map(|place| tensors.get(*place).cloned())
-            .collect()
+        inputs
     }
 
     fn missing(&self, extra: impl Iterator<Item = String>) -> Error {
-        let names: Vec<&str> = self.inputs.iter().map(|input| &*input.name).collect();
+        let required = self.inputs.iter().filter(|input| !input.optional);
+        let names: Vec<&str> = required.map(|input| &*input.name).collect();
         missing(&names, &extra.collect::<Vec<_>>())
     }
 
     // Frames.
 
-    fn of_frame(&self, frame: &Frame, how: Dialect) -> Result<Vec<Tensor>, Error> {
+    fn of_frame(&self, frame: &Frame, how: Dialect) -> Result<Vec<Option<Tensor>>, Error> {
         match frame.source {
             FrameSource::Csv => Err(Error::Csv {
                 reason: "TensorSpec only supports numpy types, use numpy_types() instead"
@@ -115,11 +127,11 @@ impl TensorSignature {
             FrameSource::Objects if self.named => Err(self.missing(std::iter::empty())),
             FrameSource::Objects => Err(not_an_array("list")),
             FrameSource::Json if self.named => self.of_named_frame(frame, how),
-            FrameSource::Json => Ok(vec![self.of_unnamed_frame(frame, how)?]),
+            FrameSource::Json => Ok(vec![Some(self.of_unnamed_frame(frame, how)?)]),
         }
     }
 
-    fn of_named_frame(&self, frame: &Frame, how: Dialect) -> Result<Vec<Tensor>, Error> {
+    fn of_named_frame(&self, frame: &Frame, how: Dialect) -> Result<Vec<Option<Tensor>>, Error> {
         let column = |input: &Input| {
             let found = frame
                 .columns
@@ -127,8 +139,9 @@ impl TensorSignature {
                 .find(|column| column.name == input.name);
             found.filter(|_| frame.named)
         };
-        if self.inputs.iter().any(|input| column(input).is_none()) {
-            let missing_names = self.inputs.iter().filter(|input| column(input).is_none());
+        let is_missing = |input: &&Input| column(input).is_none() && !input.optional;
+        if self.inputs.iter().any(|input| is_missing(&input)) {
+            let missing_names = self.inputs.iter().filter(is_missing);
             let names: Vec<&str> = missing_names.map(|input| &*input.name).collect();
             let is_extra = |given: &&RequestColumn| {
                 !frame.named || self.inputs.iter().all(|input| input.name != given.name)
@@ -140,12 +153,14 @@ impl TensorSignature {
             });
             return Err(missing(&names, &extra.collect::<Vec<_>>()));
         }
-        let columns = self
-            .inputs
-            .iter()
-            .filter_map(|input| Some((input, column(input)?)));
-        columns
-            .map(|(input, column)| input.of_column(&column.name, &column.cells, frame.n_rows, how))
+        let inputs = self.inputs.iter();
+        inputs
+            .map(|input| {
+                let column = column(input);
+                column
+                    .map(|column| input.of_column(&column.name, &column.cells, frame.n_rows, how))
+                    .transpose()
+            })
             .collect()
     }
 
@@ -179,7 +194,11 @@ impl TensorSignature {
 
     // Arrays.
 
-    fn of_named(&self, columns: &[RequestColumn], instances: bool) -> Result<Vec<Tensor>, Error> {
+    fn of_named(
+        &self,
+        columns: &[RequestColumn],
+        instances: bool,
+    ) -> Result<Vec<Option<Tensor>>, Error> {
         if !self.named {
             return Err(match instances {
                 true => not_an_array("dict"),
@@ -189,22 +208,27 @@ impl TensorSignature {
         let find = |input: &Input| columns.iter().find(|column| column.name == input.name);
         let mut tensors = Vec::with_capacity(self.inputs.len());
         for input in &self.inputs {
-            if let Some(column) = find(input) {
+            let tensor = find(input).map(|column| {
                 let nested = Nested::of_cells(&column.cells);
-                let tensor = nested.and_then(|nested| nested.tensor(input.dtype, Dialect::Numpy));
-                tensors.push(tensor.map_err(|reason| Error::Value { reason })?);
-            }
+                nested.and_then(|nested| nested.tensor(input.dtype, Dialect::Numpy))
+            });
+            let tensor = tensor.transpose();
+            tensors.push(tensor.map_err(|reason| Error::Value { reason })?);
         }
-        if tensors.len() < self.inputs.len() {
-            let names = self.inputs.iter().filter(|input| find(input).is_none());
-            let names: Vec<&str> = names.map(|input| &*input.name).collect();
+        let missing_names = self.inputs.iter();
+        let missing_names = missing_names.filter(|input| find(input).is_none() && !input.optional);
+        let names: Vec<&str> = missing_names.map(|input| &*input.name).collect();
+        if !names.is_empty() {
             let is_extra =
                 |given: &&RequestColumn| self.inputs.iter().all(|input| input.name != given.name);
             let extra = columns.iter().filter(is_extra);
             let extra: Vec<String> = extra.map(|given| quoted(&given.name)).collect();
             return Err(missing(&names, &extra));
         }
-        let mut lengths = tensors.iter().map(|tensor| tensor.shape().first());
+        let mut lengths = tensors
+            .iter()
+            .flatten()
+            .map(|tensor| tensor.shape().first());
         let first = lengths.next();
         if instances && !lengths.all(|length| Some(length) == first) {
             return Err(Error::Value {
@@ -215,7 +239,7 @@ impl TensorSignature {
         Ok(tensors)
     }
 
-    fn of_array(&self, array: &Cell) -> Result<Vec<Tensor>, Error> {
+    fn of_array(&self, array: &Cell) -> Result<Tensor, Error> {
         if matches!(array, Cell::List(cells) if cells.is_empty()) && !self.named {
             return Err(not_an_array("list"));
         }
@@ -226,7 +250,7 @@ impl TensorSignature {
         let tensor = nested.and_then(|nested| nested.tensor(first.dtype, Dialect::Numpy));
         let tensor = tensor.map_err(|reason| Error::Value { reason })?;
         match self.inputs.len() {
-            1 => Ok(vec![tensor]),
+            1 => Ok(tensor),
             _ => Err(self.missing(std::iter::empty())),
         }
     }

@@ -13,6 +13,7 @@ use crate::types::names::ModelVersion;
 use crate::types::request::Cells;
 use crate::types::scoring::Frame;
 use crate::types::signature::{ColumnSpec, ColumnType, TensorSpec};
+use crate::types::tensor::Tensor;
 
 fn tensor(name: Option<&str>, dtype: DType, shape: &[i64]) -> TensorSpec {
     TensorSpec {
@@ -31,11 +32,20 @@ fn column(name: Option<&str>, dtype: DType) -> ColumnSpec {
 }
 
 fn plan(inputs: Option<Schema>, graph: Vec<TensorSpec>) -> ServingPlan {
+    plan_with(inputs, graph, Vec::new())
+}
+
+fn plan_with(
+    inputs: Option<Schema>,
+    graph: Vec<TensorSpec>,
+    optional: Vec<TensorSpec>,
+) -> ServingPlan {
     let signature = Signature {
         inputs,
         ..Signature::default()
     };
     let graph = Graph {
+        optional,
         inputs: graph,
         outputs: Vec::new(),
     };
@@ -104,7 +114,12 @@ fn typed(plan: &ServingPlan, payload: Payload) -> Result<(String, Layout), Strin
     let given = plan.scoring.type_payload(plan, &scoring);
     let given = given.map_err(|error| error.to_string())?;
     let json = match given.values {
-        Values::Tensors { tensors, .. } => serde_json::to_string(&tensors).unwrap(),
+        Values::Tensors { inputs, .. } => {
+            let required = inputs.required().iter().map(|input| &**input);
+            let optional = inputs.optional().iter().map(|(_, input)| &**input);
+            let tensors: Vec<&Tensor> = required.chain(optional).collect();
+            serde_json::to_string(&tensors).unwrap()
+        }
         Values::Columns(columns) => {
             let texts = columns.columns().iter().map(|column| {
                 let cells = match &column.cells {
@@ -358,4 +373,30 @@ fn without_a_signature_values_say_their_type() {
         vec![(array("[1.5]"), Err("This model requires 2 inputs"))],
         Layout::Arrays,
     );
+}
+
+#[test]
+fn an_optional_input_of_the_graph_may_be_left_out_whatever_the_signature() {
+    let x = || tensor(Some("x"), DType::Float32, &[-1, 2]);
+    let scale = || tensor(Some("scale"), DType::Float32, &[1]);
+    let stated = tensor(Some("scale"), DType::Float64, &[1]);
+    for signature in [Some(Schema::Tensors(vec![stated, x()])), None] {
+        let plan = plan_with(signature, vec![x()], vec![scale()]);
+        let cases = vec![
+            (inputs(&[("x", "[[1.0, 2.0]]")]), Ok("[[[1.0,2.0]]]")),
+            (
+                inputs(&[("scale", "[3.0]"), ("x", "[[1.0, 2.0]]")]),
+                Ok("[[[1.0,2.0]],[3.0]]"),
+            ),
+            (inputs(&[("scale", "[3.0]")]), Err("x")),
+        ];
+        check(&plan, cases, Layout::Arrays);
+    }
+    let plan = plan_with(
+        Some(Schema::Tensors(vec![x(), scale()])),
+        vec![x()],
+        vec![scale()],
+    );
+    let wide = inputs(&[("scale", "[3.0, 4.0]"), ("x", "[[1.0, 2.0]]")]);
+    check(&plan, vec![(wide, Err("does not match"))], Layout::Arrays);
 }

@@ -18,7 +18,9 @@ pub use outputs::{OutputTensor, select};
 pub use raw::{decode as decode_raw, encode as encode_raw, text};
 #[doc(hidden)]
 pub use round_trip::check_round_trip;
-pub use server::{EXTENSIONS, PLATFORM, SERVER_NAME, check_load_parameters, unload_refused};
+pub use server::{
+    EXTENSIONS, OPTIONAL, PLATFORM, SERVER_NAME, check_load_parameters, unload_refused,
+};
 pub use shape::Shape;
 
 use super::dtype::DType;

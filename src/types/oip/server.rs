@@ -6,6 +6,10 @@ pub const SERVER_NAME: &str = "terrarium";
 
 pub const PLATFORM: &str = "onnx_onnxv1";
 
+/// What says of an input in the metadata that a call may leave it out: a parameter, as MLServer has them, and Triton's
+/// member of a model's config.
+pub const OPTIONAL: &str = "optional";
+
 /// Triton's names of the parts that there are.
 pub const EXTENSIONS: [&str; 5] = [
     "binary_tensor_data",
