@@ -25,8 +25,6 @@ use crate::workers::Aside;
 
 /// How many bytes are read at once.
 const BATCH_BYTES: usize = 1 << 20;
-/// How many bytes may be sent and not yet delivered, at most.
-const MAX_SENT: usize = 8 << 20;
 /// Events that come within so long are shipped together.
 const LINGER: Duration = Duration::from_millis(20);
 /// Beside busy threads it still gets a seventh of a core, and needs half of that for all events that they can record.
@@ -64,6 +62,8 @@ pub struct Shipper {
     /// How many bytes may be sent and not yet delivered: after a failure one batch, then more with each delivery, so that a
     /// sink that fails often still gets on.
     window: usize,
+    /// What the sink takes at most.
+    max_window: usize,
 }
 
 /// How delivery goes, for whoever asks.
@@ -115,6 +115,7 @@ impl Shipper {
             progress: Arc::clone(&progress),
             failure: ArcSwapOption::empty(),
         };
+        let max_window = sink.window().max(BATCH_BYTES);
         Self {
             reader: Arc::new(Mutex::new(reader)),
             appender,
@@ -125,7 +126,8 @@ impl Shipper {
             seen: 0,
             looked: Instant::now(),
             sent: Sent::default(),
-            window: MAX_SENT,
+            window: max_window,
+            max_window,
         }
     }
 
@@ -188,7 +190,11 @@ impl Shipper {
         let mut has_more = true;
         let mut next_read = tokio::time::Instant::now();
         loop {
-            let may_read = has_more && self.sent.n_bytes < self.window;
+            let is_full = self.sent.n_bytes >= self.window;
+            if is_full || (is_stopping && !has_more) {
+                self.sink.hurry();
+            }
+            let may_read = has_more && !is_full;
             tokio::select! {
                 biased;
                 offset = self.sink.delivered(), if !self.sent.is_empty() => {
@@ -261,7 +267,7 @@ impl Shipper {
         self.with_reader(move |reader| Ok(reader.acknowledge(offset)?))
             .await?;
         let n_events = self.sent.delivered(offset);
-        self.window = (self.window * 2).clamp(BATCH_BYTES, MAX_SENT);
+        self.window = (self.window * 2).clamp(BATCH_BYTES, self.max_window);
         self.metrics.shipped.inc_by(n_events);
         self.recovered();
         self.tell_progress();

@@ -11,6 +11,9 @@ use crate::audit::spool::RECORD_HEADER;
 use crate::telemetry::metrics::Metrics;
 use crate::types::byte_size::ByteSize;
 
+/// The window of a sink that says nothing else.
+const MAX_SENT: usize = 8 << 20;
+
 /// Fails every so many calls; 0 for never.
 #[derive(Default, Clone, Copy)]
 struct Failing {

@@ -31,8 +31,9 @@ pub struct Error {
 ///
 /// ```text
 /// connect, until it succeeds
-/// send, send, ...      as long as not too many bytes are sent and not yet delivered
+/// send, send, ...      as long as no more than `window` bytes are sent and not yet delivered
 ///   delivered, ...     beside that, as soon as anything is sent and not yet delivered
+///   hurry              once nothing more is sent before something is delivered
 /// after an error:      back-off, connect, and everything that was not delivered is sent again from the first
 /// at the end:          delivered until nothing is left or the time to stop is over; then the sink is dropped
 /// ```
@@ -59,6 +60,15 @@ pub trait AuditSink: Send + Sync {
     /// Cancel safety: none needed, it is always awaited to its end.
     async fn send(&mut self, batch: Batch) -> Result<(), Error>;
 
+    /// How many bytes of events may be sent and not yet delivered.
+    fn window(&self) -> usize {
+        8 << 20
+    }
+
+    /// Nothing more is sent before something is delivered: the window is full, or the process ends. A sink that gathers
+    /// events delivers them now. May be called again and again.
+    fn hurry(&mut self) {}
+
     /// Waits until more of what was sent is delivered than at the last call, and returns the offset up to which
     /// everything is. Called only while something is not delivered.
     ///
@@ -74,14 +84,21 @@ pub(super) fn open(config: &audit::Config, writer: Uuid) -> io::Result<Box<dyn A
         return kafka::sink(kafka.clone());
     }
     let should_sync = config.spool.durability == Durability::Fsync;
-    Ok(Box::new(file::open(
+    file::open(
         config.file.clone(),
         writer,
         should_sync,
-    )?))
+        config.spool.max_size,
+    )
 }
 
 /// All files of a directory, oldest first.
 pub(super) fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     file::list(directory)
+}
+
+/// The first moment of the hour that a file is for, and the first behind it, in microseconds since the epoch; `None` for a
+/// file that is for any time.
+pub(super) fn hour_of(file: &Path) -> Option<(i64, i64)> {
+    file::hour_of(file)
 }
