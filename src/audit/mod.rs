@@ -80,7 +80,7 @@ pub struct Config {
     pub redact: redact::Config,
     /// Where events wait until the sink has them.
     pub spool: spool::Config,
-    /// Events in JSON-lines files.
+    /// Events in files: JSON lines, or Parquet.
     pub file: sink::file::Config,
     /// Events on a Kafka topic, and then none in files.
     pub kafka: Option<sink::kafka::Config>,
