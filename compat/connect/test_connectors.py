@@ -17,6 +17,7 @@ import pytest
 import requests
 from demo_process import calls, demo_copy, serve
 from kafka_process import CHECKOUT, assert_complete, consume, events
+from terrarium_process import run
 
 WITHIN_S = 60
 HTTP = requests.Session()
@@ -169,6 +170,24 @@ def test_views_show_each_row_and_each_feature(schema):
         "SELECT DISTINCT f.status, f.value FROM audit_features f JOIN audit_predictions p USING (id, row) WHERE p.entities @> '{\"driver_id\": 4242}'"
     ).fetchall()
     assert unknown == [("not_found", None)]
+
+
+def test_verify_finds_a_row_that_is_missing(demo, schema):
+    """Runs on what the tests before left."""
+    name, connection = schema
+    place = {"TERRARIUM__AUDIT__POSTGRES__URL": os.environ["TERRARIUM_POSTGRES"], "TERRARIUM__AUDIT__POSTGRES__TABLE": f"{name}.audit_events"}
+
+    def verify():
+        done = run(demo, "--json", "audit", "verify", "--from", "postgres", environment=place)
+        return done.returncode, json.loads(done.stdout)
+
+    last = connection.execute("SELECT max(sequence) FROM audit_events").fetchone()[0]
+    code, report = verify()
+    (writer,) = report["writers"]
+    assert (code, writer["first"], writer["last"], writer["gaps"], writer["n_duplicates"]) == (0, 1, last, [], 0)
+    connection.execute("DELETE FROM audit_events WHERE sequence = 2")
+    code, report = verify()
+    assert (code, report["writers"][0]["gaps"]) == (1, [{"first": 2, "last": 2}])
 
 
 def test_documents_in_mongodb_equal_the_events(demo):

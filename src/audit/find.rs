@@ -3,17 +3,18 @@
 //! An event goes from the spool into the files, never back, so looking in that order misses none. Ids tell when they were
 //! made: files that were finished before that are not read.
 
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use fs_err::File;
 use uuid::Uuid;
 
 use super::event;
 use super::sink;
 use super::spool::{self, Scanned};
+use super::stored;
+use crate::types::timestamp::Timestamp;
 
 /// How many bytes of the spool are read at once.
 const BATCH_BYTES: usize = 1 << 20;
@@ -58,32 +59,30 @@ fn in_files(directory: &Path, id: Uuid, text: &str) -> io::Result<Option<Bytes>>
     let files = sink::files(directory)?;
     // The newest first: that is what is mostly asked for.
     for path in files.iter().rev() {
-        if was_finished_before(path, made)? {
+        if is_of_another_hour(path, made) || was_finished_before(path, made)? {
             continue;
         }
-        if let Some(event) = in_file(path, text)? {
-            return Ok(Some(event));
+        if let Some(event) = stored::find(path, text)? {
+            return Ok(Some(event.into()));
         }
     }
     Ok(None)
+}
+
+/// Whether the file is for an hour in which the id was not made.
+fn is_of_another_hour(path: &Path, made: Option<SystemTime>) -> bool {
+    let hour = sink::hour_of(path);
+    let Some(((begin, end), made)) = hour.zip(made) else {
+        return false;
+    };
+    let made = Timestamp::from(made);
+    let (begin, end) = (Timestamp::from_micros(begin), Timestamp::from_micros(end));
+    made.after(TOLERANCE) < begin || end.after(TOLERANCE) <= made
 }
 
 fn was_finished_before(path: &PathBuf, made: Option<SystemTime>) -> io::Result<bool> {
     let modified = fs_err::metadata(path)?.modified()?;
     Ok(made.is_some_and(|made| modified + TOLERANCE < made))
-}
-
-fn in_file(path: &Path, id: &str) -> io::Result<Option<Bytes>> {
-    let mut file = BufReader::with_capacity(1 << 18, File::open(path)?);
-    let mut line = Vec::new();
-    while file.read_until(b'\n', &mut line)? > 0 {
-        if is_of(&line, id) && line.ends_with(b"\n") {
-            line.pop();
-            return Ok(Some(line.into()));
-        }
-        line.clear();
-    }
-    Ok(None)
 }
 
 fn is_of(json: &[u8], id: &str) -> bool {

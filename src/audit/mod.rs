@@ -18,15 +18,23 @@
 //! Not here: what a prediction is (`predict`).
 
 pub mod batch;
+mod columns;
 pub mod event;
 mod find;
+mod flat;
 mod line;
+mod parts;
+pub mod postgres;
+pub mod query;
 pub mod read;
 pub mod redact;
+mod rows_file;
+mod runs;
 pub mod schema;
 mod shipper;
 pub mod sink;
 pub mod spool;
+mod stored;
 #[cfg(test)]
 mod tests;
 pub mod topic;
@@ -75,10 +83,14 @@ pub struct Config {
     pub redact: redact::Config,
     /// Where events wait until the sink has them.
     pub spool: spool::Config,
-    /// Events in JSON-lines files.
+    /// Events in files: JSON lines, or Parquet.
     pub file: sink::file::Config,
     /// Events on a Kafka topic, and then none in files.
     pub kafka: Option<sink::kafka::Config>,
+    /// Where a sink of Kafka Connect writes events to, to be verified.
+    pub postgres: Option<postgres::Config>,
+    /// Questions in SQL.
+    pub query: query::Config,
 }
 
 impl Default for Config {
@@ -91,6 +103,8 @@ impl Default for Config {
             spool: spool::Config::default(),
             file: sink::file::Config::default(),
             kafka: None,
+            postgres: None,
+            query: query::Config::default(),
         }
     }
 }
@@ -173,6 +187,7 @@ pub struct AuditLog {
     delivery: Arc<shipper::Delivery>,
     /// Where the spool and the files are.
     places: (PathBuf, PathBuf),
+    archive: query::Archive,
 }
 
 impl AuditLog {
@@ -198,6 +213,7 @@ impl AuditLog {
             failing: AtomicBool::new(false),
             delivery: shipper.delivery(),
             places: (directory, config.file.directory.clone()),
+            archive: query::Archive::of(config),
         };
         Ok((log, shipper))
     }
@@ -258,6 +274,11 @@ impl AuditLog {
         let (spool, files) = self.places.clone();
         let found = run_blocking(move || find::find(&spool, &files, id)).await;
         Ok(found.map_err(io::Error::other)??)
+    }
+
+    /// The events that are kept, to be asked.
+    pub fn archive(&self) -> &query::Archive {
+        &self.archive
     }
 
     /// Whether the sink has every event so far.

@@ -3,15 +3,15 @@
 //! Files are taken by name, so events of one writer come in the order of their sequence. A last line without a line
 //! feed was being written when the process died; it is no event.
 
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use fs_err::File;
 use serde_json::Value;
 
 use super::batch::{Offset, SpooledEvent};
 use super::sink;
 use super::spool::{self, Scan, Scanned};
+use super::stored::{self, Stored};
 use crate::error::{ErrorClass, Failure};
 
 /// How many bytes of the spool are read at once.
@@ -59,11 +59,19 @@ pub fn events(
 ) -> Result<impl Iterator<Item = Result<Value, Error>> + use<>, Error> {
     let paths = sink::files(directory)?;
     Ok(paths.into_iter().flat_map(|path| {
-        let (events, error) = match Events::open(path) {
+        let (events, error) = match stored::events(&path) {
             Ok(events) => (Some(events), None),
             Err(error) => (None, Some(Err(Error::from(error)))),
         };
-        error.into_iter().chain(events.into_iter().flatten())
+        let events = events.into_iter().flatten();
+        error.into_iter().chain(events.map(move |stored| {
+            let Stored { place, json } = stored?;
+            serde_json::from_slice(&json).map_err(|source| Error::Malformed {
+                path: path.clone(),
+                line: place,
+                source,
+            })
+        }))
     }))
 }
 
@@ -116,53 +124,6 @@ impl Iterator for Spooled {
                 }
             }
         }
-    }
-}
-
-/// The events of one file.
-struct Events {
-    path: PathBuf,
-    file: BufReader<File>,
-    /// Lines read so far.
-    n_lines: usize,
-    /// The file failed: what follows cannot be told.
-    broken: bool,
-}
-
-impl Events {
-    fn open(path: PathBuf) -> io::Result<Self> {
-        let file = BufReader::new(File::open(&path)?);
-        Ok(Self {
-            path,
-            file,
-            n_lines: 0,
-            broken: false,
-        })
-    }
-
-    fn parse(&self, line: &str) -> Result<Value, Error> {
-        serde_json::from_str(line).map_err(|source| Error::Malformed {
-            path: self.path.clone(),
-            line: self.n_lines,
-            source,
-        })
-    }
-}
-
-impl Iterator for Events {
-    type Item = Result<Value, Error>;
-
-    fn next(&mut self) -> Option<Result<Value, Error>> {
-        if self.broken {
-            return None;
-        }
-        let mut line = String::new();
-        if let Err(error) = self.file.read_line(&mut line) {
-            self.broken = true;
-            return Some(Err(error.into()));
-        }
-        self.n_lines += 1;
-        line.ends_with('\n').then(|| self.parse(&line))
     }
 }
 

@@ -5,17 +5,18 @@
 //! Nobody can tell whether anything is missing behind the last one.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::path::Path;
 
-use fs_err::File;
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
 use super::batch::Offset;
-use super::event::Origin;
+use super::rows_file;
+use super::runs::Runs;
 use super::sink;
 use super::spool::{self, Scanned};
+use super::stored;
 use super::topic::{self, Begin, End};
 
 /// How many bytes of the spool are read at once.
@@ -69,17 +70,16 @@ pub struct Verifier {
 /// Which sequences of a writer are there.
 #[derive(Debug, Default)]
 struct Seen {
-    /// The last of each run of sequences, by its first. Runs do not touch.
-    runs: BTreeMap<u64, u64>,
+    runs: Runs,
     n_duplicates: u64,
 }
 
 impl Verifier {
     pub fn event(&mut self, offset: Offset) {
-        self.writers
-            .entry(offset.writer)
-            .or_default()
-            .add(offset.sequence);
+        let seen = self.writers.entry(offset.writer).or_default();
+        if !seen.runs.add(offset.sequence) {
+            seen.n_duplicates += 1;
+        }
     }
 
     /// Something that is no event, or not any more.
@@ -100,40 +100,14 @@ impl Verifier {
 }
 
 impl Seen {
-    fn add(&mut self, sequence: u64) {
-        let before = self.runs.range(..=sequence).next_back();
-        let (first, last) = match before {
-            Some((_, last)) if *last >= sequence => {
-                self.n_duplicates += 1;
-                return;
-            }
-            // It goes on where that run ends.
-            Some((first, last)) if *last + 1 == sequence => (*first, sequence),
-            _ => (sequence, sequence),
-        };
-        let behind = self.runs.remove(&(last + 1));
-        self.runs.insert(first, behind.unwrap_or(last));
-    }
-
     fn report(&self, writer: Uuid) -> WriterReport {
-        let mut gaps = Vec::new();
-        let mut end = None;
-        for (first, last) in &self.runs {
-            if let Some(end) = end {
-                gaps.push(Gap {
-                    first: end + 1,
-                    last: first - 1,
-                });
-            }
-            end = Some(*last);
-        }
-        let n_different: u64 = self.runs.iter().map(|(first, last)| last - first + 1).sum();
+        let gaps = self.runs.gaps();
         WriterReport {
             writer,
-            n_events: n_different + self.n_duplicates,
-            first: self.runs.keys().next().copied().unwrap_or(0),
-            last: end.unwrap_or(0),
-            gaps,
+            n_events: self.runs.n_members() + self.n_duplicates,
+            first: self.runs.first().unwrap_or(0),
+            last: self.runs.last().unwrap_or(0),
+            gaps: gaps.map(|(first, last)| Gap { first, last }).collect(),
             n_duplicates: self.n_duplicates,
         }
     }
@@ -159,19 +133,16 @@ pub fn topic(config: &topic::Config) -> Result<Report, topic::ReadError> {
 pub fn files(directory: &Path) -> io::Result<Report> {
     let mut verifier = Verifier::default();
     for path in sink::files(directory)? {
-        let mut file = BufReader::new(File::open(&path)?);
-        let (mut line, mut n_lines) = (Vec::new(), 0);
-        while file.read_until(b'\n', &mut line)? > 0 {
-            n_lines += 1;
-            let is_whole = line.ends_with(b"}\n");
-            match Origin::of(&line) {
-                Some(Origin { writer, sequence }) if is_whole => {
-                    verifier.event(Offset { writer, sequence });
-                }
-                _ if !line.ends_with(b"\n") => {}
-                _ => verifier.damaged(format!("{}:{n_lines}", path.display())),
-            }
-            line.clear();
+        let is_whole = rows_file::is_one(&path);
+        let told = stored::origins(&path, |origin| match origin {
+            Ok(offset) => verifier.event(offset),
+            Err(place) => verifier.damaged(format!("{}:{place}", path.display())),
+        });
+        match told {
+            Ok(()) => {}
+            // A file that was finished and is not whole any more.
+            Err(error) if is_whole => verifier.damaged(error.to_string()),
+            Err(error) => return Err(error),
         }
     }
     Ok(verifier.finish())

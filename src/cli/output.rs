@@ -23,6 +23,12 @@ impl Output {
         writeln!(io::stdout().lock(), "{text}")
     }
 
+    pub(super) fn bytes(self, bytes: &[u8]) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes)?;
+        stdout.flush()
+    }
+
     pub(super) fn json<T: Serialize>(self, value: &T) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         serde_json::to_writer_pretty(&mut stdout, value)?;

@@ -21,6 +21,7 @@ mod poll_again;
 mod predict;
 mod predictions;
 mod problem;
+mod queries;
 mod retry_after;
 mod server;
 mod webhook;
@@ -159,6 +160,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/models/{model}", get(models::show))
         .route("/v1/models/{model}/predict", post(predict::predict))
         .route("/v1/predictions/{id}", get(predictions::show))
+        .route("/v1/audit/query", post(queries::ask))
         .route("/v1/webhooks/mlflow", post(webhook::receive))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))

@@ -380,6 +380,7 @@ fn general_paths() -> Map<String, Value> {
         ("/v1/models/{model}", show),
         ("/v1/models/{model}/predict", predict),
         ("/v1/predictions/{id}", recorded),
+        ("/v1/audit/query", super::queries::openapi_path()),
         (
             "/healthz",
             json_of(

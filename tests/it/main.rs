@@ -8,6 +8,7 @@
 
 mod architecture;
 mod audit;
+mod audit_query;
 mod cli;
 mod docs;
 mod feast_grpc;

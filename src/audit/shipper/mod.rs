@@ -26,14 +26,10 @@ use crate::workers::Aside;
 
 /// How many bytes are read at once.
 const BATCH_BYTES: usize = 1 << 20;
-/// How many bytes may be sent and not yet delivered, at most.
-const MAX_SENT: usize = 8 << 20;
 /// Events that come within so long are shipped together.
 const LINGER: Duration = Duration::from_millis(20);
 /// Beside busy threads it still gets a seventh of a core, and needs half of that for all events that they can record.
 const NICE: i32 = 5;
-/// A sink that reports nothing of what was sent for so long is told of.
-const SILENCE: Duration = Duration::from_secs(15);
 /// How often writers are looked for that died since.
 const TAKE_OVER: Duration = Duration::from_secs(30);
 /// The first pause after a failure, and the longest.
@@ -67,6 +63,8 @@ pub struct Shipper {
     /// How many bytes may be sent and not yet delivered: after a failure one batch, then more with each delivery, so that a
     /// sink that fails often still gets on.
     window: usize,
+    /// What the sink takes at most.
+    max_window: usize,
 }
 
 /// How delivery goes, for whoever asks.
@@ -118,6 +116,7 @@ impl Shipper {
             progress: Arc::clone(&progress),
             failure: ArcSwapOption::empty(),
         };
+        let max_window = sink.window().max(BATCH_BYTES);
         Self {
             reader: Arc::new(Mutex::new(reader)),
             appender,
@@ -128,7 +127,8 @@ impl Shipper {
             seen: 0,
             looked: Instant::now(),
             sent: Sent::default(),
-            window: MAX_SENT,
+            window: max_window,
+            max_window,
         }
     }
 
@@ -140,13 +140,7 @@ impl Shipper {
     ///
     /// Errors: the system refuses the thread.
     pub fn start(self) -> io::Result<Shipping> {
-        let aside = Aside::start(
-            "shipper",
-            std::env::var("E_NICE")
-                .ok()
-                .and_then(|v| v.parse().ok())
-                .unwrap_or(NICE),
-        )?;
+        let aside = Aside::start("shipper", NICE)?;
         Ok(self.start_on(aside.runtime().clone(), Some(aside)))
     }
 
@@ -193,15 +187,19 @@ impl Shipper {
         // When the sink has been silent for too long.
         let mut patience = None;
         loop {
-            let may_read = has_more && self.sent.n_bytes < self.window;
+            let is_full = self.sent.n_bytes >= self.window;
+            if is_full || (is_stopping && !has_more) {
+                self.sink.hurry();
+            }
+            let may_read = has_more && !is_full;
             if self.sent.is_empty() {
-                patience = Some(tokio::time::Instant::now() + SILENCE);
+                patience = Some(tokio::time::Instant::now() + self.sink.patience());
             }
             tokio::select! {
                 biased;
                 offset = self.sink.delivered(), if !self.sent.is_empty() => {
                     self.acknowledge(offset?).await?;
-                    patience = Some(tokio::time::Instant::now() + SILENCE);
+                    patience = Some(tokio::time::Instant::now() + self.sink.patience());
                 }
                 () = until(patience), if !self.sent.is_empty() => {
                     self.silent();
@@ -276,7 +274,7 @@ impl Shipper {
         self.with_reader(move |reader| Ok(reader.acknowledge(offset)?))
             .await?;
         let n_events = self.sent.delivered(offset);
-        self.window = (self.window * 2).clamp(BATCH_BYTES, MAX_SENT);
+        self.window = (self.window * 2).clamp(BATCH_BYTES, self.max_window);
         self.metrics.shipped.inc_by(n_events);
         self.recovered();
         self.tell_progress();
@@ -313,9 +311,9 @@ impl Shipper {
     }
 
     fn silent(&self) {
-        let sink = self.sink.name();
+        let (sink, patience) = (self.sink.name(), self.sink.patience());
         self.tell(format!(
-            "the audit sink `{sink}` has not answered for {SILENCE:?}"
+            "the audit sink `{sink}` has not answered for {patience:?}"
         ));
     }
 

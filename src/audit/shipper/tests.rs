@@ -7,9 +7,13 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::*;
+use crate::audit::sink::PATIENCE;
 use crate::audit::spool::RECORD_HEADER;
 use crate::telemetry::metrics::Metrics;
 use crate::types::byte_size::ByteSize;
+
+/// The window of a sink that says nothing else.
+const MAX_SENT: usize = 8 << 20;
 
 /// Fails every so many calls; 0 for never.
 #[derive(Default, Clone, Copy)]
@@ -251,9 +255,9 @@ async fn a_sink_that_takes_events_and_says_nothing_is_told_of_and_keeps_them() {
     let shipper = fixture.shipper.take().unwrap();
     let delivery = shipper.delivery();
     let shipping = shipper.start_on(Handle::current(), None);
-    tokio::time::sleep(SILENCE / 2).await;
+    tokio::time::sleep(PATIENCE / 2).await;
     assert_eq!(delivery.failure(), None);
-    tokio::time::sleep(SILENCE).await;
+    tokio::time::sleep(PATIENCE).await;
     let failure = delivery.failure().unwrap();
     assert!(
         failure.contains("`fake` has not answered for 15s"),
@@ -261,7 +265,7 @@ async fn a_sink_that_takes_events_and_says_nothing_is_told_of_and_keeps_them() {
     );
     // What comes meanwhile is sent, and no sign of life.
     fixture.append(3, 100);
-    tokio::time::sleep(SILENCE).await;
+    tokio::time::sleep(PATIENCE).await;
     assert_eq!(fixture.sink.n_sends.load(Ordering::Relaxed), 2);
     assert_eq!(fixture.sink.n_connects.load(Ordering::Relaxed), 1);
     assert!(delivery.failure().is_some());

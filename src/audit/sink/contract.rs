@@ -57,6 +57,7 @@ pub(crate) async fn run(mut sink: impl AuditSink, read_back: impl AsyncFn() -> V
     // Waiting may be given up at any time, and nothing that was delivered is lost by it.
     sink.send(batch(second, 6..=7)).await.unwrap();
     for _ in 0..3 {
+        sink.hurry();
         let given_up = tokio::time::timeout(Duration::ZERO, sink.delivered()).await;
         if let Ok(offset) = given_up
             && offset.unwrap().sequence == 7
@@ -100,6 +101,7 @@ async fn send_and_wait(sink: &mut impl AuditSink, batch: Batch) {
 }
 
 async fn wait_for(sink: &mut impl AuditSink, last: Offset) {
+    sink.hurry();
     while sink.delivered().await.unwrap() != last {}
 }
 

@@ -7,6 +7,7 @@ pub mod kafka;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -25,14 +26,18 @@ pub struct Error {
     pub source: Box<dyn std::error::Error + Send + Sync>,
 }
 
+/// Of sinks that deliver at once.
+pub(super) const PATIENCE: Duration = Duration::from_secs(15);
+
 /// Takes events out of the spool to where they are kept.
 ///
 /// One shipper owns the sink and calls it like this:
 ///
 /// ```text
 /// connect, until it succeeds
-/// send, send, ...      as long as not too many bytes are sent and not yet delivered
+/// send, send, ...      as long as no more than `window` bytes are sent and not yet delivered
 ///   delivered, ...     beside that, as soon as anything is sent and not yet delivered
+///   hurry              once nothing more is sent before something is delivered
 /// after an error:      back-off, connect, and everything that was not delivered is sent again from the first
 /// at the end:          delivered until nothing is left or the time to stop is over; then the sink is dropped
 /// ```
@@ -59,6 +64,20 @@ pub trait AuditSink: Send + Sync {
     /// Cancel safety: none needed, it is always awaited to its end.
     async fn send(&mut self, batch: Batch) -> Result<(), Error>;
 
+    /// How many bytes of events may be sent and not yet delivered.
+    fn window(&self) -> usize {
+        8 << 20
+    }
+
+    /// How long a working sink may take to deliver anything of what was sent; beyond that it is told of as failing.
+    fn patience(&self) -> Duration {
+        PATIENCE
+    }
+
+    /// Nothing more is sent before something is delivered: the window is full, or the process ends. A sink that gathers
+    /// events delivers them now. May be called again and again.
+    fn hurry(&mut self) {}
+
     /// Waits until more of what was sent is delivered than at the last call, and returns the offset up to which
     /// everything is. Called only while something is not delivered.
     ///
@@ -74,14 +93,21 @@ pub(super) fn open(config: &audit::Config, writer: Uuid) -> io::Result<Box<dyn A
         return kafka::sink(kafka.clone());
     }
     let should_sync = config.spool.durability == Durability::Fsync;
-    Ok(Box::new(file::open(
+    file::open(
         config.file.clone(),
         writer,
         should_sync,
-    )?))
+        config.spool.max_size,
+    )
 }
 
 /// All files of a directory, oldest first.
 pub(super) fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     file::list(directory)
+}
+
+/// The first moment of the hour that a file is for, and the first behind it, in microseconds since the epoch; `None` for a
+/// file that is for any time.
+pub(super) fn hour_of(file: &Path) -> Option<(i64, i64)> {
+    file::hour_of(file)
 }

@@ -108,6 +108,25 @@ pub(crate) fn scans(spool: &Path) -> io::Result<Vec<Scan>> {
     Ok(writers.map(scan).collect())
 }
 
+/// Every writer of a spool, oldest first, to be read from the first event on that no sink has.
+#[cfg_attr(
+    not(feature = "datafusion"),
+    expect(dead_code, reason = "nothing asks")
+)]
+pub(crate) fn unshipped(spool: &Path) -> io::Result<Vec<Scan>> {
+    let mut scans = Vec::new();
+    for writer in directory::writers(spool)? {
+        let path = spool.join(writer.to_string());
+        match shipped::Shipped::furthest(&path) {
+            Ok(sequence) => scans.push(Scan::behind(writer, &path, sequence)),
+            // All of it was shipped just now.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(scans)
+}
+
 /// Begins to write, and gets ready to read what this writer appends and what dead ones left behind.
 ///
 /// `sink` names the offset that is kept. Errors: the directory cannot be made or read.

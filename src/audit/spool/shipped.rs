@@ -12,6 +12,9 @@ use fs_err::{File, OpenOptions};
 /// 20 digits, a space, 8 hexadecimal digits of their checksum, a line feed.
 const LENGTH: usize = 30;
 
+/// Before the name of the sink.
+const PREFIX: &str = "shipped.";
+
 #[derive(Debug)]
 pub(super) struct Shipped {
     file: File,
@@ -25,7 +28,7 @@ impl Shipped {
             .write(true)
             .create(true)
             .truncate(false)
-            .open(writer.join(format!("shipped.{sink}")))?;
+            .open(writer.join(format!("{PREFIX}{sink}")))?;
         let mut bytes = [0; LENGTH];
         let sequence = match file.read_exact_at(&mut bytes, 0) {
             Ok(()) => decode(&bytes),
@@ -38,6 +41,21 @@ impl Shipped {
             let _ = shipped.save(0);
         }
         Ok((shipped, sequence.unwrap_or(0)))
+    }
+
+    /// How far the sink has come that came furthest; changes nothing.
+    pub(super) fn furthest(writer: &Path) -> io::Result<u64> {
+        let mut furthest = 0;
+        for entry in fs_err::read_dir(writer)? {
+            let entry = entry?;
+            if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
+                continue;
+            }
+            let bytes = fs_err::read(entry.path())?;
+            let sequence = bytes.first_chunk().and_then(decode);
+            furthest = furthest.max(sequence.unwrap_or(0));
+        }
+        Ok(furthest)
     }
 
     pub(super) fn save(&self, sequence: u64) -> io::Result<()> {
@@ -73,6 +91,7 @@ mod tests {
             shipped.save(sequence).unwrap();
             let (_, read) = Shipped::open(directory.path(), "file").unwrap();
             assert_eq!(read, sequence);
+            assert_eq!(Shipped::furthest(directory.path()).unwrap(), sequence);
         }
         assert_eq!(Shipped::open(directory.path(), "kafka").unwrap().1, 0);
         shipped.file.write_all_at(b"9", 3).unwrap();

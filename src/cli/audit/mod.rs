@@ -1,5 +1,6 @@
 //! `terrarium audit`: looks at the trail of predictions.
 
+mod query;
 mod replay;
 mod schema;
 mod tail;
@@ -16,6 +17,8 @@ pub(super) enum Command {
     Tail(tail::Args),
     /// Prove that no event is missing: exit code 1 if one is, or is damaged
     Verify(verify::Args),
+    /// Ask the recorded predictions in SQL
+    Query(query::Args),
     /// Answer recorded predictions with another version, from the features that they had, and tell what differs
     Replay(replay::Args),
     /// Print the schema of the events
@@ -31,6 +34,7 @@ pub(super) async fn run(
     match command {
         Command::Tail(args) => tail::run(args, config, output).await,
         Command::Verify(args) => verify::run(args, config, output).await,
+        Command::Query(args) => query::run(args, &config, output).await,
         Command::Replay(args) => replay::run(args, config, environment, output).await,
         Command::Schema(args) => schema::run(&args, output),
     }

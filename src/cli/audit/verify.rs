@@ -5,6 +5,7 @@ use std::io;
 use clap::ValueEnum;
 
 use super::{Failed, Output};
+use crate::audit::postgres;
 use crate::audit::verify::{self, Report};
 use crate::config::Config;
 use crate::shutdown::run_blocking;
@@ -24,6 +25,8 @@ enum Source {
     Spool,
     /// The Kafka topic of `[audit.kafka]`
     Topic,
+    /// The table of `[audit.postgres]`, which a sink of Kafka Connect fills
+    Postgres,
 }
 
 pub(super) async fn run(args: Args, config: Config, output: Output) -> Result<(), Failed> {
@@ -32,6 +35,11 @@ pub(super) async fn run(args: Args, config: Config, output: Output) -> Result<()
             let topic = super::topic(config)?;
             let read = run_blocking(move || verify::topic(&topic)).await;
             read.map(|report| report.map_err(|error| Failed::command(&error)))
+        }
+        Source::Postgres => {
+            let table = config.audit.postgres.unwrap_or_default();
+            let read = postgres::verify(&table).await;
+            Ok(read.map_err(|error| Failed::start(&error)))
         }
         Source::Files => {
             let directory = config.audit.file.directory;

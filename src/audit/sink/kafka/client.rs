@@ -14,11 +14,12 @@ use tokio::sync::Notify;
 
 use super::config::Config;
 use super::log::Log;
-use super::record::{ContentType, EventParts};
+use super::record::ContentType;
 use super::topic::Limits;
 use super::window::Window;
 use super::{dead_letter, format, registry, topic};
 use crate::audit::batch::{Batch, Offset, SpooledEvent};
+use crate::audit::parts::EventParts;
 use crate::audit::sink::{AuditSink, Error};
 use crate::shutdown::detach_blocking;
 
@@ -114,7 +115,7 @@ impl KafkaSink {
         } = self.connected()?;
         let number = state.window().push(event.clone());
         let schema_id = self.schema.as_ref().map_or(0, |schema| schema.id);
-        let parts = EventParts::parse(&event).map_err(|error| error.to_string());
+        let parts = EventParts::parse(&event.json).map_err(|error| error.to_string());
         let encoded = parts.and_then(|parts| {
             let value = format::encode(self.config.format, schema_id, &event, &parts)?;
             Ok((parts, value))
@@ -210,7 +211,7 @@ impl KafkaSink {
             media_type: "application/json",
             schema_url: None,
         };
-        match EventParts::parse(event) {
+        match EventParts::parse(&event.json) {
             Ok(parts) => parts.headers(&self.config.source, &content),
             Err(_) => OwnedHeaders::new(),
         }

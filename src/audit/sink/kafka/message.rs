@@ -6,6 +6,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::error::{ErrorClass, Failure};
+use crate::types::timestamp::Timestamp;
 
 /// One message of the topic of predictions.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +28,10 @@ pub enum Begin {
     Oldest,
     /// So long ago, by the messages' timestamps.
     Ago(Duration),
+    /// At this moment, by the messages' timestamps.
+    Since(Timestamp),
+    /// With this message of each partition, or the oldest behind it that is kept.
+    Offset(i64),
     /// With what comes from now on.
     Now,
 }
@@ -36,6 +41,8 @@ pub enum Begin {
 pub enum End {
     /// With the last message that was there when reading began.
     Last,
+    /// Before this message of each partition, or with the last that was there when reading began.
+    Offset(i64),
     /// Never: it waits for more.
     Never,
 }

@@ -55,12 +55,23 @@ pub(super) fn sink(_: Config) -> io::Result<Box<dyn AuditSink>> {
 }
 
 /// What is on the topic. Blocks; it is not for the runtime's threads.
-#[cfg(feature = "kafka")]
 pub fn events(config: &Config, begin: Begin, end: End) -> Result<TopicEvents, ReadError> {
-    Ok(Box::new(reader::Reader::open(config, begin, end)?))
+    events_of(config, None, begin, end)
+}
+
+/// What is on the topic, or on one partition of it. Blocks; it is not for the runtime's threads.
+#[cfg(feature = "kafka")]
+pub fn events_of(
+    config: &Config,
+    partition: Option<i32>,
+    begin: Begin,
+    end: End,
+) -> Result<TopicEvents, ReadError> {
+    let reader = reader::Reader::open(config, partition, begin, end)?;
+    Ok(Box::new(reader))
 }
 
 #[cfg(not(feature = "kafka"))]
-pub fn events(_: &Config, _: Begin, _: End) -> Result<TopicEvents, ReadError> {
+pub fn events_of(_: &Config, _: Option<i32>, _: Begin, _: End) -> Result<TopicEvents, ReadError> {
     Err(ReadError::NotBuilt)
 }

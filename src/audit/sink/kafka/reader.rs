@@ -35,7 +35,12 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn open(config: &Config, begin: Begin, end: End) -> Result<Self, ReadError> {
+    pub(super) fn open(
+        config: &Config,
+        partition: Option<i32>,
+        begin: Begin,
+        end: End,
+    ) -> Result<Self, ReadError> {
         let failed = |source: Cause| ReadError::Kafka {
             place: config.place(),
             source,
@@ -49,7 +54,13 @@ impl Reader {
         let consumer: BaseConsumer<Log> = client
             .create_with_context(Log::default())
             .map_err(|error| failed(error.into()))?;
-        let partitions = partitions(&consumer, &config.topic).map_err(failed)?;
+        let mut partitions = partitions(&consumer, &config.topic).map_err(failed)?;
+        if let Some(partition) = partition {
+            partitions.retain(|other| *other == partition);
+            if partitions.is_empty() {
+                return Err(failed(format!("it has no partition {partition}").into()));
+            }
+        }
         let mut ends = HashMap::new();
         let mut places = TopicPartitionList::new();
         for &partition in &partitions {
@@ -57,19 +68,38 @@ impl Reader {
                 .fetch_watermarks(&config.topic, partition, TIMEOUT)
                 .map_err(|error| failed(error.into()))?;
             let start = match begin {
-                Begin::Oldest | Begin::Ago(_) => Offset::Offset(low),
-                Begin::Now => Offset::Offset(high),
+                Begin::Oldest | Begin::Ago(_) | Begin::Since(_) => low,
+                Begin::Offset(offset) => offset.clamp(low, high),
+                Begin::Now => high,
+            };
+            let end = match end {
+                End::Last | End::Never => high,
+                End::Offset(offset) => offset.min(high),
             };
             places
-                .add_partition_offset(&config.topic, partition, start)
+                .add_partition_offset(&config.topic, partition, Offset::Offset(start))
                 .map_err(|error| failed(error.into()))?;
-            if low < high && begin != Begin::Now {
-                ends.insert(partition, high);
+            if start < end && begin != Begin::Now {
+                ends.insert(partition, end);
             }
         }
-        if let Begin::Ago(ago) = begin {
-            places = since(&consumer, &config.topic, &partitions, ago, &mut ends)
-                .map_err(|error| failed(error.into()))?;
+        let time = match begin {
+            Begin::Ago(ago) => {
+                let micros = i64::try_from(ago.as_micros()).unwrap_or(i64::MAX);
+                Some(Timestamp::now().as_micros().saturating_sub(micros))
+            }
+            Begin::Since(time) => Some(time.as_micros()),
+            Begin::Oldest | Begin::Now | Begin::Offset(_) => None,
+        };
+        if let Some(time) = time {
+            places = since(
+                &consumer,
+                &config.topic,
+                &partitions,
+                time.max(0),
+                &mut ends,
+            )
+            .map_err(|error| failed(error.into()))?;
         }
         consumer
             .assign(&places)
@@ -77,7 +107,7 @@ impl Reader {
         Ok(Self {
             place: config.place(),
             consumer,
-            ends: (end == End::Last).then_some(ends),
+            ends: (end != End::Never).then_some(ends),
             waiting_since: Instant::now(),
             is_broken: false,
         })
@@ -146,16 +176,14 @@ fn partitions(consumer: &BaseConsumer<Log>, topic: &str) -> Result<Vec<i32>, Cau
         .collect())
 }
 
-/// The first message of each partition from that time on; a partition that has none is read from its end.
+/// The first message of each partition from that time (microseconds since the epoch) on; a partition that has none is read from its end.
 fn since(
     consumer: &BaseConsumer<Log>,
     topic: &str,
     partitions: &[i32],
-    ago: Duration,
+    time: i64,
     ends: &mut HashMap<i32, i64>,
 ) -> Result<TopicPartitionList, KafkaError> {
-    let micros = i64::try_from(ago.as_micros()).unwrap_or(i64::MAX);
-    let time = Timestamp::now().as_micros().saturating_sub(micros).max(0);
     let mut times = TopicPartitionList::new();
     for &partition in partitions {
         times.add_partition_offset(topic, partition, Offset::Offset(time.div_euclid(1000)))?;
@@ -164,7 +192,13 @@ fn since(
     let mut places = TopicPartitionList::new();
     for element in found.elements() {
         let place = match element.offset() {
-            Offset::Offset(offset) => Offset::Offset(offset),
+            Offset::Offset(offset) => {
+                let is_over = |end: &i64| offset >= *end;
+                if ends.get(&element.partition()).is_some_and(is_over) {
+                    ends.remove(&element.partition());
+                }
+                Offset::Offset(offset)
+            }
             _ => {
                 ends.remove(&element.partition());
                 Offset::End

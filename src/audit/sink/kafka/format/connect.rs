@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::{Value, json};
 
-use super::super::record::EventParts;
-use super::flat::{COLUMNS, Cell, Column, Kind};
+use crate::audit::flat::{COLUMNS, Cell, Column, Kind};
+use crate::audit::parts::EventParts;
 
 /// The schema is the same for every event, so its text is made once.
 static SCHEMA: LazyLock<String> = LazyLock::new(|| schema().to_string());

@@ -10,7 +10,6 @@
 
 mod avro;
 mod connect;
-mod flat;
 #[cfg(test)]
 mod tests;
 
@@ -18,8 +17,8 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::config::Format;
-use super::record::EventParts;
 use crate::audit::batch::SpooledEvent;
+use crate::audit::parts::EventParts;
 use crate::audit::schema;
 
 /// How Confluent's serializers mark a value that names its schema.

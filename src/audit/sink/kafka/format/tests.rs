@@ -17,7 +17,7 @@ fn event() -> SpooledEvent {
 
 fn encoded(format: Format) -> Bytes {
     let event = event();
-    let parts = EventParts::parse(&event).unwrap();
+    let parts = EventParts::parse(&event.json).unwrap();
     encode(format, 258, &event, &parts).unwrap()
 }
 
@@ -101,7 +101,7 @@ fn a_key_is_the_entity_of_a_call_about_one_and_else_the_id() {
             json: json.into(),
             ..event()
         };
-        EventParts::parse(&event).unwrap().message_key(key)
+        EventParts::parse(&event.json).unwrap().message_key(key)
     };
     let id = "01a2044f-eb1b-711e-a8a9-f6cdd42bbafc";
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Events in JSON-lines files of one directory, rotated by size.
+//! JSON lines, rotated by size.
 //!
 //! Layout: `predictions-<UTC time>-<writer>-<n>.jsonl`, one event per line. `n` counts the writer's files from 1. The file
 //! that is being written has its final name, so a reader just takes `*.jsonl`.
@@ -24,41 +24,15 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use fs_err::{self as fs, File, OpenOptions};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{AuditSink, Error};
+use super::super::{AuditSink, Error};
+use super::Config;
+use super::names::{self, LINES, list, process_of};
 use crate::audit::batch::{Batch, Offset};
 use crate::audit::event::Origin;
 use crate::shutdown::run_blocking;
-use crate::types::byte_size::ByteSize;
 use crate::types::timestamp::Timestamp;
-
-const FILE_PREFIX: &str = "predictions-";
-const FILE_SUFFIX: &str = ".jsonl";
-
-/// Audit events in rotated JSON-lines files.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Config {
-    /// Where the files are; made when it is missing.
-    pub directory: PathBuf,
-    /// A new file is begun before this one grows larger. An event larger than that has a file of its own.
-    pub max_file_size: ByteSize,
-    /// How many files are kept in the directory; the oldest are deleted, except those being written. 0 keeps all.
-    pub max_files: usize,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            directory: PathBuf::from("audit"),
-            max_file_size: ByteSize::from_mebibytes(256),
-            max_files: 0,
-        }
-    }
-}
 
 /// Begins the first file of the process that writes as `writer`.
 pub(super) fn open(config: Config, writer: Uuid, should_sync: bool) -> io::Result<FileSink> {
@@ -163,7 +137,7 @@ impl Files {
             abandoned: false,
             written: HashMap::from([(writer, 0)]),
         };
-        sink.delete_oldest();
+        names::delete_oldest(&sink.config);
         Ok(sink)
     }
 
@@ -227,7 +201,7 @@ impl Files {
         self.abandoned = false;
         self.named_at = named_at;
         self.n_files = n_files;
-        self.delete_oldest();
+        names::delete_oldest(&self.config);
         Ok(())
     }
 
@@ -237,29 +211,6 @@ impl Files {
         let full = size > 0 && size + n_bytes as u64 > self.config.max_file_size.as_bytes();
         if full || self.abandoned {
             self.rotate()?;
-        }
-        Ok(())
-    }
-
-    /// A file too many does no harm to the events, so a failure is only logged.
-    fn delete_oldest(&self) {
-        if self.config.max_files == 0 {
-            return;
-        }
-        if let Err(error) = self.try_delete_oldest() {
-            tracing::warn!(%error, "old audit files could not be deleted");
-        }
-    }
-
-    fn try_delete_oldest(&self) -> io::Result<()> {
-        let files = list(&self.config.directory)?;
-        let n_surplus = files.len().saturating_sub(self.config.max_files);
-        for path in &files[..n_surplus] {
-            let is_written = File::open(path)?.try_lock().is_err();
-            if !is_written {
-                tracing::info!(path = %path.display(), "an old audit file is deleted");
-                fs::remove_file(path)?;
-            }
         }
         Ok(())
     }
@@ -273,8 +224,7 @@ impl Current {
         n_files: u64,
     ) -> io::Result<Self> {
         fs::create_dir_all(&config.directory)?;
-        let time = time_in_name(named_at)?;
-        let name = format!("{FILE_PREFIX}{time}-{writer}-{n_files}{FILE_SUFFIX}");
+        let name = names::name(named_at, writer, n_files, LINES)?;
         let path = config.directory.join(name);
         let file = OpenOptions::new()
             .append(true)
@@ -291,24 +241,10 @@ impl Current {
     }
 }
 
-/// All audit files of a directory, oldest first.
-pub(super) fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with(FILE_PREFIX) && name.ends_with(FILE_SUFFIX) {
-            files.push(entry.path());
-        }
-    }
-    files.sort();
-    Ok(files)
-}
-
 /// How far a writer that died came in the files: its last whole line in its own, then what others wrote for it.
 fn last_of(directory: &Path, writer: Uuid) -> io::Result<u64> {
-    let files = list(directory)?;
+    let mut files = list(directory)?;
+    files.retain(|path| names::hour_of(path).is_none());
     let is_its = |path: &&PathBuf| process_of(path) == Some(writer);
     let Some(own) = files.iter().rposition(|path| is_its(&path)) else {
         return Ok(0);
@@ -347,20 +283,6 @@ fn last_in(path: &Path, writer: Uuid) -> io::Result<u64> {
     Ok(last)
 }
 
-/// The id of the process in a file's name.
-fn process_of(path: &Path) -> Option<Uuid> {
-    let name = path.file_stem()?.to_str()?;
-    let (_time, rest) = name.strip_prefix(FILE_PREFIX)?.split_once('-')?;
-    let (writer, _n) = rest.rsplit_once('-')?;
-    Uuid::try_parse(writer).ok()
-}
-
-/// As `20261122T140000.000000Z`: sorts as text.
-fn time_in_name(time: Timestamp) -> io::Result<String> {
-    let time = jiff::Timestamp::from_microsecond(time.as_micros()).map_err(io::Error::other)?;
-    Ok(time.strftime("%Y%m%dT%H%M%S%.6fZ").to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use std::process::Command;
@@ -369,12 +291,14 @@ mod tests {
 
     use super::*;
     use crate::audit::sink::contract::{self, batch};
+    use crate::types::byte_size::ByteSize;
 
     fn sink(directory: &Path, max_file_size: u64, max_files: usize) -> Files {
         let config = Config {
             directory: directory.to_owned(),
             max_file_size: ByteSize::from_bytes(max_file_size),
             max_files,
+            ..Config::default()
         };
         Files::open(config, Uuid::now_v7(), false).unwrap()
     }
@@ -419,13 +343,13 @@ mod tests {
         let sink = sink(directory.path(), 1, 0);
         let files = list(directory.path()).unwrap();
         let name = files[0].file_name().unwrap().to_str().unwrap();
-        let (time, rest) = name[FILE_PREFIX.len()..].split_once('-').unwrap();
+        let (time, rest) = name
+            .strip_prefix("predictions-")
+            .unwrap()
+            .split_once('-')
+            .unwrap();
         assert_eq!(rest, format!("{}-1.jsonl", sink.writer));
         assert_eq!(time.len(), "20261122T140000.000000Z".len(), "{time}");
-        assert_eq!(
-            time_in_name(Timestamp::EPOCH).unwrap(),
-            "19700101T000000.000000Z"
-        );
     }
 
     #[test]
@@ -556,7 +480,7 @@ mod tests {
         let output = Command::new("sh")
             .args(["-c", script])
             .arg(std::env::current_exe().unwrap())
-            .arg("audit::sink::file::tests::writes_until_a_file_cannot_grow")
+            .arg("audit::sink::file::lines::tests::writes_until_a_file_cannot_grow")
             .current_dir(directory.path())
             .output()
             .unwrap();
