@@ -20,6 +20,7 @@ mod killed;
 mod mlflow_scoring;
 mod oip;
 mod oip_grpc;
+mod on_demand;
 mod predict;
 mod recorded;
 mod rollout;
