@@ -10,7 +10,8 @@ use super::{Failed, explain, push, request};
 use crate::app;
 use crate::config::{Config, Environment};
 use crate::features::{
-    EntityRows, FeatureStore, KeyColumn, MaterializedView, OnlinePlan, Progress, Selection, Stage,
+    DroppedView, EntityRows, FeatureStore, KeyColumn, MaterializedView, OnlinePlan, Progress,
+    RequestData, Selection, Stage, request_value,
 };
 use crate::predict::json::features_json;
 use crate::types::cell::Cell;
@@ -31,6 +32,8 @@ pub(super) enum Command {
     Push(push::Push),
     /// Write rows to one feature view in the online store
     Write(push::Write),
+    /// Delete what the online store has of a feature view
+    DeleteView(DeleteView),
 }
 
 #[derive(Debug, clap::Args)]
@@ -40,6 +43,9 @@ pub(super) struct Get {
     /// Entity column, such as `driver_id=1001,1002`; may be repeated
     #[arg(long = "entity", short, value_name = "NAME=VALUES")]
     entities: Vec<String>,
+    /// Column that on-demand features are computed from, such as `trip_km=3.2,7.5`; may be repeated
+    #[arg(long = "input", short, value_name = "NAME=VALUES")]
+    inputs: Vec<String>,
 }
 
 /// Which features.
@@ -73,6 +79,26 @@ pub(super) struct MaterializeIncremental {
 }
 
 #[derive(Debug, clap::Args)]
+pub(super) struct DeleteView {
+    /// The feature view; of one that the registry no longer has, the name under which the online store keeps it
+    view: String,
+    /// Of a view that the registry no longer has: its join keys, comma-separated; none if it had no entities
+    #[arg(
+        long,
+        value_name = "NAME,...",
+        value_delimiter = ',',
+        requires = "features"
+    )]
+    join_keys: Vec<String>,
+    /// Of a view that the registry no longer has: its features, comma-separated
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    features: Vec<String>,
+    /// Do it; what is deleted cannot be brought back but by materializing or pushing it again
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(Debug, clap::Args)]
 struct Views {
     /// Only these feature views, comma-separated [default: all that are online]
     #[arg(long, value_name = "VIEW,...", value_delimiter = ',')]
@@ -90,7 +116,8 @@ pub(super) async fn run(
         Command::Materialize(_)
         | Command::MaterializeIncremental(_)
         | Command::Push(_)
-        | Command::Write(_) => app::open_feature_repo(&config.features, &environment).await,
+        | Command::Write(_)
+        | Command::DeleteView(_) => app::open_feature_repo(&config.features, &environment).await,
     };
     let Some(store) = store.map_err(|error| Failed::Start(format!("{error:#}")))? else {
         return Err(Failed::Start(
@@ -112,7 +139,43 @@ pub(super) async fn run(
         }
         Command::Push(arguments) => push::push(&store, &arguments, output).await,
         Command::Write(arguments) => push::write(&store, &arguments, output).await,
+        Command::DeleteView(arguments) => delete_view(&store, arguments, output).await,
     }
+}
+
+async fn delete_view(
+    store: &FeatureStore,
+    arguments: DeleteView,
+    output: Output,
+) -> Result<(), Failed> {
+    let DeleteView {
+        view: name,
+        join_keys,
+        features,
+        yes,
+    } = arguments;
+    if !yes {
+        return Err(refused(format!(
+            "this deletes all values of `{name}` from {}; add `--yes` to do it",
+            store.describe().online_store
+        )));
+    }
+    let deleted = match features.is_empty() {
+        true => store.delete_view_named(&name).await,
+        false => {
+            let view = DroppedView {
+                name: name.clone(),
+                join_keys,
+                features,
+            };
+            store.delete_dropped(view).await
+        }
+    };
+    let n_keys = deleted.map_err(|error| Failed::command(&error))?;
+    if output.is_json() {
+        return Ok(output.json(&json!({ "view": name, "entity_keys": n_keys }))?);
+    }
+    Ok(output.line(&format!("deleted `{name}` of {n_keys} entity keys"))?)
 }
 
 async fn read(
@@ -124,10 +187,14 @@ async fn read(
     let plan = store
         .plan(&selection(&get.selection)?)
         .map_err(|error| Failed::command(&error))?;
-    let keys = entity_rows(&plan, &get.entities, config.http.max_rows.get())?;
+    let entities = request::columns(&get.entities)?;
+    let inputs = request::columns(&get.inputs)?;
+    let n_rows = n_rows(&entities, &inputs, config.http.max_rows.get())?;
+    let keys = entity_rows(&plan, &entities, n_rows)?;
+    let data = request_data(&plan, &inputs, n_rows)?;
     let deadline = Deadline::after(config.http.request_timeout);
     let rows = store
-        .online(&plan, &keys, deadline)
+        .online_with(&plan, &keys, &data, deadline)
         .await
         .map_err(|error| Failed::command(&error))?;
     if output.is_json() {
@@ -152,30 +219,76 @@ fn selection(get: &Selected) -> Result<Selection, Failed> {
     ))
 }
 
-/// The given columns as the plan's join keys; all of them must be there, and no others.
-fn entity_rows(
+type Columns = serde_json::Map<String, Value>;
+
+/// The longest list's length; lists that are shorter are refused by the read.
+fn n_rows(entities: &Columns, inputs: &Columns, max_rows: usize) -> Result<usize, Failed> {
+    let columns = entities.values().chain(inputs.values());
+    let lengths = columns.filter_map(Value::as_array).map(Vec::len);
+    let n_rows = lengths.max().unwrap_or(1);
+    match n_rows > max_rows {
+        true => Err(refused(format!(
+            "{n_rows} rows are more than the limit of {max_rows}"
+        ))),
+        false => Ok(n_rows),
+    }
+}
+
+fn cell(value: &Value) -> Cell {
+    serde_json::from_value(value.clone()).unwrap_or(Cell::Null)
+}
+
+/// The given columns as the plan's request data; all of them must be there, and no others.
+fn request_data(
     plan: &OnlinePlan,
-    entities: &[String],
-    max_rows: usize,
-) -> Result<EntityRows, Failed> {
-    let columns = request::columns(entities)?;
+    columns: &Columns,
+    n_rows: usize,
+) -> Result<RequestData, Failed> {
+    let is_known = |name: &String| plan.request_data.iter().any(|field| field.name == *name);
+    if let Some(name) = columns.keys().find(|name| !is_known(name)) {
+        return Err(refused(format!(
+            "the features are not computed from `{name}`"
+        )));
+    }
+    let mut data = RequestData::default();
+    for field in &plan.request_data {
+        let Some(values) = columns.get(&field.name) else {
+            let views = field.used_by.join(", ");
+            return Err(refused(format!(
+                "input `{}` is not given; {views} is computed from it",
+                field.name
+            )));
+        };
+        let rows = match values {
+            Value::Array(values) if values.len() != n_rows => {
+                return Err(refused(format!(
+                    "input `{}` has {} values where there are {n_rows} rows",
+                    field.name,
+                    values.len()
+                )));
+            }
+            Value::Array(values) => values.clone(),
+            value => vec![value.clone(); n_rows],
+        };
+        let convert = |(row, value): (usize, &Value)| {
+            let converted = request_value(&cell(value), field.value_type);
+            converted.map_err(|error| refused(format!("row {row} of `{}`: {error}", field.name)))
+        };
+        let converted = rows.iter().enumerate().map(convert);
+        data.columns
+            .push(Some(converted.collect::<Result<_, _>>()?));
+    }
+    Ok(data)
+}
+
+/// The given columns as the plan's join keys; all of them must be there, and no others.
+fn entity_rows(plan: &OnlinePlan, columns: &Columns, n_rows: usize) -> Result<EntityRows, Failed> {
     if let Some(name) = columns
         .keys()
         .find(|name| plan.join_keys.iter().all(|key| key.name != **name))
     {
         return Err(refused(format!(
             "the features are not looked up by `{name}`"
-        )));
-    }
-    let n_rows = columns
-        .values()
-        .filter_map(Value::as_array)
-        .map(Vec::len)
-        .max()
-        .unwrap_or(1);
-    if n_rows > max_rows {
-        return Err(refused(format!(
-            "{n_rows} rows are more than the limit of {max_rows}"
         )));
     }
     let mut keys = Vec::with_capacity(plan.join_keys.len());
@@ -188,8 +301,7 @@ fn entity_rows(
             )));
         };
         let convert = |row: usize, value: &Value| {
-            let cell: Cell = serde_json::from_value(value.clone()).unwrap_or(Cell::Null);
-            let key = join_key.key_type.convert(&cell);
+            let key = join_key.key_type.convert(&cell(value));
             key.map_err(|error| refused(format!("row {row} of `{}`: {error}", join_key.name)))
         };
         keys.push(Some(match values {

@@ -49,10 +49,6 @@ pub enum Error {
         wanted: u32,
         current: u32,
     },
-    #[error(
-        "`{view}` is an on-demand feature view that is computed when it is read, so nothing of it is stored"
-    )]
-    OnDemand { view: String },
     #[error("feature view `{view}` is {state} and not served")]
     NotServed { view: String, state: &'static str },
     #[error("`{view}:{feature}` is selected twice")]
@@ -90,9 +86,7 @@ impl Failure for Error {
             | Self::UnknownFeatureView { .. }
             | Self::UnknownFeature { .. }
             | Self::UnknownVersion { .. } => ErrorClass::NotFound,
-            Self::OnDemand { .. } | Self::SelectedTwice { .. } | Self::UnusableJoinKey { .. } => {
-                ErrorClass::InvalidInput
-            }
+            Self::SelectedTwice { .. } | Self::UnusableJoinKey { .. } => ErrorClass::InvalidInput,
             Self::NotServed { .. } => ErrorClass::Unavailable,
             Self::DeadlineExceeded { .. } => ErrorClass::DeadlineExceeded,
             Self::WrongColumns { .. } | Self::WrongLength { .. } | Self::Panicked(_) => {
@@ -113,7 +107,6 @@ impl Failure for Error {
             Self::UnknownFeatureView { .. } => "feature_view_unknown",
             Self::UnknownFeature { .. } => "feature_unknown",
             Self::UnknownVersion { .. } => "feature_view_version_unknown",
-            Self::OnDemand { .. } => "feature_view_on_demand",
             Self::NotServed { .. } => "feature_view_not_served",
             Self::SelectedTwice { .. } => "feature_selected_twice",
             Self::UnusableJoinKey { .. } => "join_key_type_unusable",
@@ -135,12 +128,6 @@ impl Failure for Error {
             | Self::UnknownFeature { known, .. } => {
                 let check = || "check the name, or run `feast apply`".to_owned();
                 Some(known.hint().unwrap_or_else(check))
-            }
-            Self::OnDemand { .. } => {
-                Some(
-                    "select the feature views that it is computed from, or define it with `write_to_online_store=True`"
-                        .to_owned(),
-                )
             }
             Self::NotServed { .. } => Some(
                 "wait until its materialization is done, enable it, or set `registry.serve_features_while_materializing`"

@@ -2,11 +2,12 @@
 //!
 //! `FeatureStore` is the only way in. A selection of features is compiled once into an `OnlinePlan`; `online` then needs no
 //! name and no registry. The registry is an immutable snapshot that `refresh` replaces.
-//! Not here: models, request formats, on-demand transforms (they are refused by name).
+//! Not here: models, request formats.
 
 mod arrays;
 pub mod codec;
 pub mod columns;
+mod computed;
 mod convert;
 pub mod definitions;
 mod delete;
@@ -30,7 +31,9 @@ mod testing;
 #[cfg(test)]
 mod tests;
 pub mod transform;
+mod vectors;
 pub mod write;
+mod written;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -41,16 +44,18 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::computed::RequestData;
+pub use self::delete::DroppedView;
 pub use self::error::Error;
 use self::key::EntityKeys;
 pub use self::materialize::{
     Error as MaterializeError, MaterializedView, OnProgress, Progress, Stage,
 };
 use self::online::OnlineStore;
-pub use self::plan::{JoinKey, OnlinePlan, PlannedFeature, Selection};
+pub use self::plan::{JoinKey, OnlinePlan, PlannedFeature, RequestField, Selection};
 use self::registry::Live;
 use self::repo::Repo;
-pub use self::retrieve::{InvalidValues, Statuses};
+pub use self::retrieve::{InvalidValues, Statuses, ValueError, request_value};
 pub use self::rows::{EntityRows, KeyColumn};
 pub use self::suggest::Known;
 use self::transform::{OnDemandConfig, Transforms};
@@ -193,8 +198,14 @@ impl FeatureStore {
         selection: &Selection,
         wanted: &dyn Fn(&FeatureRef) -> bool,
     ) -> Result<OnlinePlan, Error> {
-        let rules = plan::Rules::of(&self.0.repo);
-        plan::compile(&self.registry(), rules, &*self.0.online, selection, wanted)
+        let registry = self.registry();
+        let against = plan::Against {
+            registry: &registry,
+            rules: plan::Rules::of(&self.0.repo),
+            store: &*self.0.online,
+            transforms: &self.0.transforms,
+        };
+        plan::compile(against, selection, wanted)
     }
 
     /// Whether the online store is a file on this machine: then a missing one will not come back by itself.
@@ -204,9 +215,26 @@ impl FeatureStore {
 
     /// Reads the plan's features of all rows in one round trip; every distinct entity key is read once.
     ///
-    /// `keys.columns` has one item per join key of the plan. Features of which a key is absent are `not_found`.
-    /// Cancel safe.
+    /// `keys.columns` has one item per join key of the plan. Features of which a key is absent are `not_found`. On-demand
+    /// features are computed without request data; `online_with` takes it. Cancel safe.
     pub async fn online(
+        &self,
+        plan: &OnlinePlan,
+        keys: &EntityRows,
+        deadline: Deadline,
+    ) -> Result<FeatureRows, Error> {
+        match &plan.on_demand {
+            None => self.read(plan, keys, deadline).await,
+            // On the heap, so that reads of other plans are no larger for it.
+            Some(_) => {
+                let none = RequestData::default();
+                Box::pin(self.online_with(plan, keys, &none, deadline)).await
+            }
+        }
+    }
+
+    /// Reads the features of a plan that computes none.
+    async fn read(
         &self,
         plan: &OnlinePlan,
         keys: &EntityRows,

@@ -311,6 +311,100 @@ async fn a_refreshed_registry_is_seen_by_new_plans_only() {
     assert!(store.plan(&selection(&["Driver_scalars:i64"])).is_ok());
 }
 
+/// The recorded repository with SQL for `fare_py` and `isum_single`.
+async fn ride_ops_with_sql() -> (TestRepo, FeatureStore) {
+    let repo = TestRepo::ride_ops();
+    fs_err::copy(fixture("online_store.sqlite.db"), repo.path("online.db")).unwrap();
+    let mut config = repo.config();
+    for (view, sql) in [
+        (
+            "fare_py",
+            "SELECT f64 * distance_km + pax AS fare, label || pax AS tag FROM input",
+        ),
+        (
+            "isum_single",
+            "SELECT i64 + i32 + driver_id AS i_sum FROM input",
+        ),
+    ] {
+        let sql = transform::OnDemandConfig {
+            sql: sql.to_owned(),
+        };
+        config.on_demand.insert(view.to_owned(), sql);
+    }
+    let utc = |name: &str| (name == "TZ").then(|| "UTC".to_owned());
+    let store = FeatureStore::open(&config, &utc).await.unwrap();
+    (repo, store)
+}
+
+#[tokio::test]
+async fn computed_features_come_in_the_plans_order_with_the_age_of_their_oldest_source() {
+    let (_repo, store) = ride_ops_with_sql().await;
+    let wanted = selection(&["fare_py:fare", "driver_scalars:f64", "isum_single:i_sum"]);
+    let plan = store.plan(&wanted).unwrap();
+    let keys = rows(3, vec![drivers(&[1001, 1003, 4])]);
+    let data = RequestData {
+        columns: vec![
+            Some([1.5, 2.0, 3.0].map(Value::Double).to_vec()),
+            Some([1, 2, 3].map(Value::Int64).to_vec()),
+        ],
+        given: Vec::new(),
+    };
+    let answer = store
+        .online_with(&plan, &keys, &data, soon())
+        .await
+        .unwrap();
+    use FeatureStatus as S;
+    assert_eq!(*answer.names, *plan.names);
+    assert_eq!(
+        values(&answer, 0),
+        [Value::Double(4.75), Value::Null, Value::Null]
+    );
+    assert_eq!(
+        statuses(&answer, 0),
+        [S::OutsideMaxAge, S::Null, S::NotFound]
+    );
+    assert_eq!(values(&answer, 1)[0], Value::Double(2.5));
+    assert_eq!(
+        values(&answer, 2),
+        [Value::Int64(1050), Value::Int64(1003), Value::Null],
+        "an entity column is an input too"
+    );
+    let moment = |row, feature| answer.cell(row, feature).event_timestamp;
+    assert_eq!(moment(0, 0), Some(Timestamp::from_seconds(1_709_285_400)));
+    assert_eq!(moment(0, 0), moment(0, 1));
+    assert_eq!(moment(2, 0), None);
+
+    let mut young = plan.clone();
+    young.set_max_age(Some(Duration::ZERO));
+    let answer = store
+        .online_with(&young, &keys, &data, soon())
+        .await
+        .unwrap();
+    assert_eq!(statuses(&answer, 0), [S::Present, S::Null, S::NotFound]);
+}
+
+#[tokio::test]
+async fn a_view_is_computed_only_for_who_lacks_one_of_its_features() {
+    let (_repo, store) = ride_ops_with_sql().await;
+    let plan = store
+        .plan(&selection(&["fare_py:fare", "fare_py:tag"]))
+        .unwrap();
+    let keys = rows(1, vec![drivers(&[1001])]);
+    let error = store.online(&plan, &keys, soon()).await.unwrap_err();
+    assert_eq!(error.code(), "on_demand_input_missing");
+    assert_eq!(error.class(), ErrorClass::InvalidInput);
+    let data = |given: &[usize]| RequestData {
+        columns: vec![None, None],
+        given: given.to_vec(),
+    };
+    let one = store.online_with(&plan, &keys, &data(&[0]), soon()).await;
+    assert_eq!(one.unwrap_err().code(), "on_demand_input_missing");
+    let both = store
+        .online_with(&plan, &keys, &data(&[0, 1]), soon())
+        .await;
+    assert_eq!(*both.unwrap().cell(0, 0), FeatureCell::not_found());
+}
+
 /// Feast's answer to a request, by feature: values, statuses, event timestamps.
 fn recorded_results(response: &Json) -> HashMap<String, &Json> {
     let names = response["metadata"]["feature_names"]

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::Api;
 use crate::models::ServedVersion;
 use crate::models::traffic::Traffic;
-use crate::predict::{ColumnDescription, Description, ServingPlan};
+use crate::predict::{ColumnDescription, Description, RequestDataDescription, ServingPlan};
 use crate::types::dtype::DType;
 use crate::types::signature::{OutputKind, OutputSpec};
 
@@ -169,12 +169,20 @@ fn request_schema(plan: &Description) -> Value {
             inputs.insert(name.clone(), input_schema(column));
         }
     }
-    let required: Vec<&str> = plan
+    let mut required: Vec<&str> = plan
         .columns
         .iter()
         .filter(|c| c.required)
         .map(|c| c.name.as_str())
         .collect();
+    for field in &plan.request_data {
+        if !required.contains(&field.name.as_str()) {
+            required.push(&field.name);
+        }
+        inputs
+            .entry(field.name.clone())
+            .or_insert_with(|| request_data_schema(field));
+    }
     let mut columns_form = json!({
         "type": "object", "title": "Columns", "additionalProperties": false,
         "properties": {
@@ -229,6 +237,17 @@ fn input_schema(column: &ColumnDescription) -> Value {
         schema["description"] = json!(format!("Overrides the feature `{feature}`"));
     }
     schema
+}
+
+fn request_data_schema(field: &RequestDataDescription) -> Value {
+    let json_type = match field.value_type {
+        "INT32" | "INT64" | "UNIX_TIMESTAMP" => "integer",
+        "FLOAT" | "DOUBLE" => "number",
+        "BOOL" => "boolean",
+        _ => "string",
+    };
+    json!({ "type": [json_type, "null"],
+        "description": format!("On-demand features are computed from it: {}", field.views.join(", ")) })
 }
 
 fn element_schema(dtype: DType) -> Value {
@@ -312,7 +331,17 @@ fn example(plan: &Description) -> Value {
             };
             (column.name.clone(), value)
         });
-    json!({ "entities": entities, "inputs": inputs.collect::<Map<_, _>>() })
+    let mut inputs: Map<String, Value> = inputs.collect();
+    for field in &plan.request_data {
+        let value = match field.value_type {
+            "BOOL" => json!([true]),
+            "FLOAT" | "DOUBLE" => json!([1.0]),
+            "INT32" | "INT64" | "UNIX_TIMESTAMP" => json!([1]),
+            _ => json!(["text"]),
+        };
+        inputs.entry(field.name.clone()).or_insert(value);
+    }
+    json!({ "entities": entities, "inputs": inputs })
 }
 
 // What is there for every model.

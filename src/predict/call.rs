@@ -1,9 +1,10 @@
 //! One request fitted to a serving plan: names end here, below are only places.
 
 use super::error::Error;
+use super::on_demand;
 use super::plan::{ServingPlan, Slot, Source};
 use crate::features::key::KeyType;
-use crate::features::{EntityRows, KeyColumn};
+use crate::features::{EntityRows, KeyColumn, RequestData};
 use crate::types::request::{Cells, ColumnPlace, RequestColumn, RequestColumns};
 
 /// What a request gives to each place of the plan.
@@ -14,6 +15,8 @@ pub struct Call<'a> {
     pub(super) columns: Vec<Option<&'a Cells>>,
     /// Aligned with the plan's features; set for those that the request overrides.
     pub(super) overrides: Vec<Option<&'a Cells>>,
+    /// What on-demand features are computed from beside what is stored; absent for a plan without any.
+    pub(super) request_data: Option<Box<RequestData>>,
     pub(super) n_rows: usize,
 }
 
@@ -27,6 +30,7 @@ impl Call<'_> {
             },
             columns: vec![None; plan.columns.len()],
             overrides: vec![None; plan.n_features()],
+            request_data: None,
             n_rows,
         }
     }
@@ -48,6 +52,7 @@ impl ServingPlan {
             });
         }
         let mut entities: Vec<Option<&RequestColumn>> = vec![None; self.n_join_keys()];
+        let mut request_data: Vec<Option<&RequestColumn>> = vec![None; self.request_data().len()];
         let mut call = Call::empty(self, n_rows);
         for column in columns.columns() {
             let slot = self.slot(column)?;
@@ -60,9 +65,18 @@ impl ServingPlan {
             for &feature in &slot.features {
                 set(&mut call.overrides[feature], &column.cells, column)?;
             }
+            if let Some(field) = slot.request_data {
+                set(&mut request_data[field], column, column)?;
+            }
         }
         self.check_required(&call)?;
         call.keys.columns = self.entity_rows(&entities, &call)?;
+        if let Some(online) = &self.online
+            && online.has_on_demand_features()
+        {
+            let data = on_demand::request_data(online, &request_data, &call)?;
+            call.request_data = Some(Box::new(data));
+        }
         Ok(call)
     }
 
@@ -72,7 +86,9 @@ impl ServingPlan {
         let fits = |slot: &Slot| match column.place {
             ColumnPlace::Entities => !slot.join_keys.is_empty(),
             ColumnPlace::Inputs => {
-                !slot.features.is_empty() || (!slot.columns.is_empty() && slot.join_keys.is_empty())
+                !slot.features.is_empty()
+                    || slot.request_data.is_some()
+                    || (!slot.columns.is_empty() && slot.join_keys.is_empty())
             }
             ColumnPlace::Rows => true,
         };

@@ -32,6 +32,15 @@ pub enum Error {
     GivenTwice { place: &'static str, name: String },
     #[error("input `{name}` is not given")]
     InputMissing { name: String },
+    #[error("input `{name}` is not given; feature `{feature}` is computed from it")]
+    RequestDataMissing { name: String, feature: String },
+    #[error("row {row} of `{place}.{name}`: {source}")]
+    RequestData {
+        place: &'static str,
+        name: String,
+        row: usize,
+        source: features::ValueError,
+    },
     #[error("entity `{name}` is not given; feature `{feature}` is looked up by it")]
     EntityMissing { name: String, feature: String },
     #[error("row {row} of `{place}.{name}`: {source}")]
@@ -151,6 +160,7 @@ impl Error {
                 outer(first);
             }
             Self::EntityKey { row, .. }
+            | Self::RequestData { row, .. }
             | Self::Type { row, .. }
             | Self::NotAList { row, .. }
             | Self::Range { row, .. }
@@ -165,6 +175,7 @@ impl Error {
             | Self::UnknownColumn { .. }
             | Self::GivenTwice { .. }
             | Self::InputMissing { .. }
+            | Self::RequestDataMissing { .. }
             | Self::EntityMissing { .. }
             | Self::FixedRows { .. }
             | Self::OutputRows { .. }
@@ -196,6 +207,8 @@ impl Failure for Error {
             Self::UnknownColumn { .. }
             | Self::GivenTwice { .. }
             | Self::InputMissing { .. }
+            | Self::RequestDataMissing { .. }
+            | Self::RequestData { .. }
             | Self::EntityMissing { .. }
             | Self::EntityKey { .. }
             | Self::FixedRows { .. }
@@ -222,7 +235,8 @@ impl Failure for Error {
             Self::Scoring(error) => error.code(),
             Self::UnknownColumn { .. } => "column_unknown",
             Self::GivenTwice { .. } => "column_duplicate",
-            Self::InputMissing { .. } => "input_missing",
+            Self::InputMissing { .. } | Self::RequestDataMissing { .. } => "input_missing",
+            Self::RequestData { .. } => "value_type_wrong",
             Self::EntityMissing { .. } => "entity_missing",
             Self::EntityKey { .. } => "entity_key_invalid",
             Self::FixedRows { .. } => "rows_fixed",
@@ -252,6 +266,12 @@ impl Failure for Error {
             Self::UnknownColumn { known, .. } if known.is_empty() => Some("leave it out".to_owned()),
             Self::UnknownColumn { known, .. } => Some(format!("leave it out, or use one of: {known}")),
             Self::GivenTwice { .. } => Some("give each value once, under one name".to_owned()),
+            Self::RequestDataMissing { name, .. } => Some(format!(
+                "add `{name}` to `inputs`, or to each of `rows`, or give every feature that is computed from it"
+            )),
+            Self::RequestData { .. } => {
+                Some("send values of the type that the request source has in Feast".to_owned())
+            }
             Self::InputMissing { name } => Some(format!("add `{name}` to `inputs`, or to each of `rows`")),
             Self::EntityMissing { name, .. } => {
                 Some(format!("add `{name}` to `entities`, or give every feature that needs it under `inputs`"))

@@ -48,18 +48,21 @@ impl ServingPlan {
         }
     }
 
-    /// Whether a name that the request uses is a key by which features are looked up.
-    pub(super) fn has_join_key(&self, mut names: impl Iterator<Item = impl AsRef<str>>) -> bool {
+    /// Whether a name that the request uses is a key by which features are looked up, or what one is computed from.
+    pub(super) fn asks_for_features(
+        &self,
+        mut names: impl Iterator<Item = impl AsRef<str>>,
+    ) -> bool {
         self.online.is_some()
             && names.any(|name| {
                 let slot = self.slots.get(name.as_ref());
-                slot.is_some_and(|slot| !slot.join_keys.is_empty())
+                slot.is_some_and(|slot| !slot.join_keys.is_empty() || slot.request_data.is_some())
             })
     }
 
     fn given_tensors(&self, given: &[NamedTensor]) -> Result<Given<'static>, Error> {
         let layout = Layout::Arrays;
-        if self.has_join_key(given.iter().map(|named| &named.name)) {
+        if self.asks_for_features(given.iter().map(|named| &named.name)) {
             let values = Values::Columns(Cow::Owned(columns_of(given)?));
             return Ok(Given { values, layout });
         }

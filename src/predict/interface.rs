@@ -1,9 +1,11 @@
 //! What a caller who speaks of tensors gives to a model and gets from it: the description that protocols hand out.
 //!
-//! A model without features takes its graph's inputs. One with features takes its entity columns and the columns that the
-//! request must give, one item per row; the features themselves are looked up.
+//! A model without features takes its graph's inputs. One with features takes its entity columns, the columns that the
+//! request must give and what its on-demand features are computed from, one item per row; the features themselves are
+//! looked up.
 //! All give the graph's outputs; a classifier's row maps are a matrix with a column for each class.
 
+use super::on_demand;
 use super::plan::{PlannedColumn, ServingPlan, Source, Width};
 use crate::features::key::KeyType;
 use crate::models::ServedVersion;
@@ -97,6 +99,9 @@ impl ServingPlan {
                     column.optional,
                 );
             }
+        }
+        for field in &online.request_data {
+            add(&field.name, on_demand::dtype(field), &[-1], false);
         }
         inputs
     }

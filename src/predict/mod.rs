@@ -15,6 +15,7 @@ mod error;
 mod given;
 mod interface;
 pub mod json;
+mod on_demand;
 mod plan;
 mod rehearse;
 mod rollout;
@@ -31,7 +32,9 @@ pub use call::Call;
 pub use config::{Config, OnMissing, OnStale};
 pub use error::Error;
 pub use interface::{Interface, TensorDescription};
-pub use plan::{ColumnDescription, Description, EntityDescription, ServingPlan};
+pub use plan::{
+    ColumnDescription, Description, EntityDescription, RequestDataDescription, ServingPlan,
+};
 #[doc(hidden)]
 pub use rehearse::Rehearsed;
 pub use rollout::traffic_rules;
@@ -42,7 +45,7 @@ use rollout::Answered;
 
 use crate::audit::{AuditLog, AuditRecord};
 use crate::error::Failure;
-use crate::features::FeatureStore;
+use crate::features::{self, FeatureStore};
 use crate::inference::Inputs;
 use crate::models::{ModelCatalog, Ready, Resolved};
 use crate::shutdown::{Shutdown, run_here};
@@ -222,8 +225,16 @@ impl Predictor {
         if call.n_rows == 0 {
             return Ok(FeatureRows::none(0));
         }
-        let read = store.online(online, &call.keys, deadline).await;
-        Ok(read.inspect_err(|_| self.metrics.online_read_failures().inc())?)
+        let read = match &call.request_data {
+            None => store.online(online, &call.keys, deadline).await,
+            // On the heap, so that calls of other models are no larger for it.
+            Some(data) => Box::pin(store.online_with(online, &call.keys, data, deadline)).await,
+        };
+        Ok(read.inspect_err(|error| {
+            if !matches!(error, features::Error::Transform(_)) {
+                self.metrics.online_read_failures().inc();
+            }
+        })?)
     }
 }
 

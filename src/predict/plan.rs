@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::config::{OnMissing, OnStale};
 use super::scoring::Scorer;
-use crate::features::OnlinePlan;
+use crate::features::{OnlinePlan, RequestField};
 use crate::telemetry::metrics::ModelMetrics;
 use crate::types::dtype::DType;
 use crate::types::value::Value;
@@ -110,6 +110,8 @@ pub(super) struct Slot {
     pub(super) columns: Vec<usize>,
     /// Features that it overrides.
     pub(super) features: Vec<usize>,
+    /// The field of the online plan's request data that it gives.
+    pub(super) request_data: Option<usize>,
     /// The type that a value of this name becomes; absent for a name that is only a join key.
     pub(super) declared: Option<DType>,
 }
@@ -131,6 +133,11 @@ impl ServingPlan {
             .map_or(0, |online| online.features.len())
     }
 
+    pub(super) fn request_data(&self) -> &[RequestField] {
+        let online = self.online.as_ref();
+        online.map_or(&[][..], |online| &online.request_data)
+    }
+
     /// The names that a request may use under `entities`, in order.
     pub fn entity_names(&self) -> Vec<&str> {
         self.names_where(|slot| !slot.join_keys.is_empty())
@@ -139,7 +146,9 @@ impl ServingPlan {
     /// The names that a request may use under `inputs`, in order.
     pub fn input_names(&self) -> Vec<&str> {
         self.names_where(|slot| {
-            !slot.features.is_empty() || !slot.columns.is_empty() && slot.join_keys.is_empty()
+            !slot.features.is_empty()
+                || slot.request_data.is_some()
+                || !slot.columns.is_empty() && slot.join_keys.is_empty()
         })
     }
 
@@ -205,8 +214,15 @@ impl ServingPlan {
                 default: feature.and_then(|f| self.defaults[f].clone()),
             }
         });
+        let request_data = self.request_data().iter();
+        let request_data = request_data.map(|field| RequestDataDescription {
+            name: field.name.clone(),
+            value_type: field.value_type.name(),
+            views: field.used_by.clone(),
+        });
         Description {
             entities: entities.collect(),
+            request_data: request_data.collect(),
             columns: columns.collect(),
             on_missing: self.on_missing,
             on_stale: self.on_stale,
@@ -220,6 +236,9 @@ impl ServingPlan {
 pub struct Description {
     /// The entity columns that a request gives.
     pub entities: Vec<EntityDescription>,
+    /// The inputs that a request gives because on-demand features are computed from them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub request_data: Vec<RequestDataDescription>,
     /// The model's input columns in model order.
     pub columns: Vec<ColumnDescription>,
     pub on_missing: OnMissing,
@@ -232,6 +251,15 @@ pub struct EntityDescription {
     pub name: String,
     /// Feast's name of the type.
     pub value_type: String,
+    pub views: Vec<String>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct RequestDataDescription {
+    pub name: String,
+    /// Feast's name of the type.
+    pub value_type: &'static str,
+    /// The on-demand feature views that are computed from it.
     pub views: Vec<String>,
 }
 

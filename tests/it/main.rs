@@ -21,6 +21,7 @@ mod killed;
 mod mlflow_scoring;
 mod oip;
 mod oip_grpc;
+mod on_demand;
 mod optional_inputs;
 mod predict;
 mod recorded;

@@ -73,6 +73,14 @@ pub(super) fn show_loaded(loaded: &Loaded, output: Output) -> Result<(), Failed>
             entity.name, entity.value_type
         ))?;
     }
+    for field in &loaded.plan.request_data {
+        output.line(&format!(
+            "  input {} ({}), for {}",
+            field.name,
+            field.value_type,
+            field.views.join(", ")
+        ))?;
+    }
     for column in &loaded.plan.columns {
         let source = match &column.feature {
             Some(feature) => format!("feature {feature}"),

@@ -17,6 +17,14 @@ pub enum Error {
     },
     #[error("feature view `{view}` is not online")]
     NotOnline { view: String },
+    #[error(
+        "on-demand feature view `{view}` is computed when it is read, so nothing of it is stored"
+    )]
+    NotWritten { view: String },
+    #[error(
+        "on-demand feature view `{view}` is computed from request data (`{}`), which no source has", fields.join("`, `")
+    )]
+    RequestData { view: String, fields: Vec<String> },
     #[error("the range ends at {end}, before its start at {start}")]
     EmptyRange { start: Timestamp, end: Timestamp },
     #[error("feature view `{view}` has {what}, which this build cannot materialize")]
@@ -29,9 +37,11 @@ impl Failure for Error {
     fn class(&self) -> ErrorClass {
         match self {
             Self::UnknownView { .. } => ErrorClass::NotFound,
-            Self::NotOnline { .. } | Self::EmptyRange { .. } | Self::Unsupported { .. } => {
-                ErrorClass::InvalidInput
-            }
+            Self::NotOnline { .. }
+            | Self::NotWritten { .. }
+            | Self::RequestData { .. }
+            | Self::EmptyRange { .. }
+            | Self::Unsupported { .. } => ErrorClass::InvalidInput,
             Self::Offline(error) => error.class(),
         }
     }
@@ -39,9 +49,9 @@ impl Failure for Error {
     fn code(&self) -> &'static str {
         match self {
             Self::UnknownView { .. } => "feature_view_unknown",
-            Self::NotOnline { .. } => "feature_view_not_online",
+            Self::NotOnline { .. } | Self::NotWritten { .. } => "feature_view_not_online",
             Self::EmptyRange { .. } => "materialize_range_empty",
-            Self::Unsupported { .. } => "materialize_unsupported",
+            Self::RequestData { .. } | Self::Unsupported { .. } => "materialize_unsupported",
             Self::Offline(error) => error.code(),
         }
     }
@@ -51,6 +61,12 @@ impl Failure for Error {
             Self::UnknownView { known, .. } => known.hint(),
             Self::NotOnline { .. } => {
                 Some("set `online=True` in its definition and run `feast apply`".to_owned())
+            }
+            Self::NotWritten { .. } => {
+                Some("define it with `write_to_online_store=True` and run `feast apply`".to_owned())
+            }
+            Self::RequestData { .. } => {
+                Some("write its rows with `terrarium features write`".to_owned())
             }
             Self::EmptyRange { .. } => None,
             Self::Unsupported { .. } => Some("use `feast materialize` for this view".to_owned()),

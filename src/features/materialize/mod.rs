@@ -6,9 +6,11 @@
 //!
 //! Interrupted, a run leaves the views before it done and recorded. It can be started again at once, and two can run at the
 //! same time: stores that keep the newer row pass over what they have, and the watermark moves only behind the last row.
-//! Not here: reading sources (`offline`), on-demand feature views.
+//! Not here: reading sources (`offline`).
 
 mod error;
+mod joined;
+mod on_demand;
 mod pipeline;
 mod rows;
 mod select;
@@ -17,8 +19,9 @@ mod state;
 mod tests;
 
 pub use self::error::Error;
-use self::select::Window;
+use self::select::{Against, Job, Window};
 use super::FeatureStore;
+use super::plan::Rules;
 use crate::types::timestamp::Timestamp;
 
 /// How far a materialization is.
@@ -58,7 +61,7 @@ pub type OnProgress<'a> = &'a mut (dyn FnMut(Progress) + Send);
 
 impl FeatureStore {
     /// Writes the newest row of every entity key with `start <= event timestamp <= end` from the offline to the online store,
-    /// for the named views or for all that are online. Not cancel safe: views done so far stay done, and the one at work
+    /// for the named views or for all that are online, on-demand feature views that are kept there included. Not cancel safe: views done so far stay done, and the one at work
     /// stays MATERIALIZING until it is materialized again.
     pub async fn materialize(
         &self,
@@ -93,10 +96,19 @@ impl FeatureStore {
         // Watermarks and states may be another process's.
         self.refresh().await?;
         // All that can be seen to be wrong is refused before anything is written.
-        let jobs = select::jobs(&self.registry(), views, window)?;
+        let registry = self.registry();
+        let against = Against {
+            registry: &registry,
+            transforms: &self.0.transforms,
+            rules: Rules::of(&self.0.repo),
+        };
+        let jobs = select::jobs(against, views, window)?;
         let mut done = Vec::with_capacity(jobs.len());
         for job in jobs {
-            done.push(self.materialize_view(job, progress).await?);
+            done.push(match job {
+                Job::View(job) => self.materialize_view(*job, progress).await?,
+                Job::OnDemand(job) => self.materialize_on_demand(*job, progress).await?,
+            });
         }
         Ok(done)
     }

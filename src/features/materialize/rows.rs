@@ -18,6 +18,16 @@ pub(super) struct RowMaker {
     layout: KeyLayout,
 }
 
+/// The columns of a batch.
+#[derive(Debug)]
+pub(super) struct Pulled {
+    /// In the order of the pull's keys.
+    pub(super) keys: Vec<Vec<KeyValue>>,
+    /// In the order of the pull's features.
+    pub(super) features: Vec<Vec<Value>>,
+    pub(super) event_timestamps: Vec<Timestamp>,
+}
+
 impl RowMaker {
     pub(super) fn new(view: &FeatureView, pull: PullLatest, version: KeyVersion) -> Self {
         let names: Vec<&str> = pull
@@ -32,13 +42,45 @@ impl RowMaker {
         Self { pull, layout }
     }
 
+    pub(super) fn pull(&self) -> &PullLatest {
+        &self.pull
+    }
+
+    /// The columns of the batch, each with a value per row.
+    pub(super) fn pulled(&self, batch: &RecordBatch) -> Result<Pulled, offline::Error> {
+        let positions = self.pull.position();
+        let features = &batch.columns()[positions.first_feature..positions.event_timestamp];
+        let features = self.pull.features.iter().zip(features);
+        let event: &PrimitiveArray<TimestampMicrosecondType> =
+            batch.column(positions.event_timestamp).as_primitive();
+        let moments = event.values().iter().copied();
+        Ok(Pulled {
+            keys: self.key_columns(batch)?,
+            features: features
+                .map(|(column, array)| self.values(column, array))
+                .collect::<Result<_, _>>()?,
+            event_timestamps: moments.map(Timestamp::from_micros).collect(),
+        })
+    }
+
+    /// The entity key of a row.
+    pub(super) fn key(&self, pulled: &Pulled, row: usize) -> Vec<u8> {
+        let mut key = Vec::with_capacity(self.layout.size_hint());
+        self.layout.encode(|i| &pulled.keys[i][row], &mut key);
+        key
+    }
+
+    fn key_columns(&self, batch: &RecordBatch) -> Result<Vec<Vec<KeyValue>>, offline::Error> {
+        let columns = self.pull.keys.iter().zip(batch.columns());
+        columns
+            .map(|(column, array)| self.keys(column, array))
+            .collect()
+    }
+
     /// One row per row of the batch, in its order.
     pub(super) fn rows(&self, batch: &RecordBatch) -> Result<Vec<Row>, offline::Error> {
         let positions = self.pull.position();
-        let mut keys = Vec::with_capacity(self.pull.keys.len());
-        for (column, array) in self.pull.keys.iter().zip(batch.columns()) {
-            keys.push(self.keys(column, array)?);
-        }
+        let keys = self.key_columns(batch)?;
         let micros = |at: usize| -> &PrimitiveArray<TimestampMicrosecondType> {
             batch.column(at).as_primitive()
         };

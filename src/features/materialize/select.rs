@@ -3,14 +3,19 @@
 use std::time::Duration;
 
 use super::Error;
-use crate::features::definitions::FeatureView;
+use super::on_demand::OnDemandJob;
+use crate::error::Failure;
+use crate::features;
+use crate::features::definitions::{FeatureView, OnDemandFeatureView};
 use crate::features::offline::PullLatest;
+use crate::features::plan::Rules;
 use crate::features::registry::Registry;
 use crate::features::suggest::Known;
+use crate::features::transform::Transforms;
 use crate::types::timestamp::Timestamp;
 
 /// How far an incremental run goes back for a view that has no `ttl` and was never materialized.
-const FIRST_TIME: Duration = Duration::from_secs(52 * 7 * 24 * 60 * 60);
+pub(super) const FIRST_TIME: Duration = Duration::from_secs(52 * 7 * 24 * 60 * 60);
 
 /// The range that was asked for.
 #[derive(Debug, Clone, Copy)]
@@ -28,30 +33,99 @@ pub(super) enum Window {
 
 /// One view to materialize.
 #[derive(Debug)]
-pub(super) struct Job {
+pub(super) enum Job {
+    View(Box<ViewJob>),
+    OnDemand(Box<OnDemandJob>),
+}
+
+/// A view whose rows are written as they are.
+#[derive(Debug)]
+pub(super) struct ViewJob {
     pub(super) view: FeatureView,
     pub(super) pull: PullLatest,
 }
 
-/// One per named view in the order of names, else per view that is online and enabled in the order of the registry.
+/// What views are looked up in and compiled by.
+#[derive(Clone, Copy)]
+pub(super) struct Against<'a> {
+    pub(super) registry: &'a Registry,
+    pub(super) transforms: &'a Transforms,
+    pub(super) rules: Rules,
+}
+
+/// One per named view in the order of names, else per view that is online and enabled in the order of the registry, with the
+/// on-demand views that are kept in the online store behind the others. Of these a run for all leaves out, and logs, what
+/// cannot be computed or materialized: nobody has asked for it by name.
 pub(super) fn jobs(
-    registry: &Registry,
+    against: Against<'_>,
     names: Option<&[String]>,
     window: Window,
-) -> Result<Vec<Job>, Error> {
+) -> Result<Vec<Job>, features::Error> {
     if let Window::Between { start, end } = window
         && end < start
     {
-        return Err(Error::EmptyRange { start, end });
+        return Err(Error::EmptyRange { start, end }.into());
     }
+    let registry = against.registry;
     let mut jobs = Vec::new();
-    for view in views(registry, names)? {
-        let (start, end) = window.of(view)?;
-        let pull = PullLatest::of(view, start, end)?;
-        let view = view.clone();
-        jobs.push(Job { view, pull });
+    let Some(names) = names else {
+        for view in &registry.feature_views {
+            if view.online && !view.disabled {
+                jobs.push(of_view(view, window)?);
+            }
+        }
+        for view in &registry.on_demand_feature_views {
+            if view.write_to_online_store && !view.disabled {
+                match of_on_demand(against, view, window) {
+                    Ok(job) => jobs.push(job),
+                    Err(error) => {
+                        let (view, code) = (&view.name, error.code());
+                        tracing::warn!(view, code, %error, "on-demand feature view is not materialized");
+                    }
+                }
+            }
+        }
+        return Ok(jobs);
+    };
+    for (i, name) in names.iter().enumerate() {
+        if names[..i].contains(name) {
+            continue;
+        }
+        if let Some(view) = registry.on_demand_feature_view(name) {
+            jobs.push(of_on_demand(against, view, window)?);
+            continue;
+        }
+        let Some(view) = registry.feature_view(name) else {
+            return Err(unknown(registry, name).into());
+        };
+        if !view.online {
+            let view = name.clone();
+            return Err(Error::NotOnline { view }.into());
+        }
+        jobs.push(of_view(view, window)?);
     }
     Ok(jobs)
+}
+
+fn of_view(view: &FeatureView, window: Window) -> Result<Job, Error> {
+    let (start, end) = window.of(view)?;
+    let pull = PullLatest::of(view, start, end)?;
+    let view = view.clone();
+    Ok(Job::View(Box::new(ViewJob { view, pull })))
+}
+
+fn of_on_demand(
+    against: Against<'_>,
+    view: &OnDemandFeatureView,
+    window: Window,
+) -> Result<Job, features::Error> {
+    let Against {
+        registry,
+        transforms,
+        rules,
+    } = against;
+    let job = OnDemandJob::of(registry, transforms, view, window, rules)?;
+    Ok(Job::OnDemand(Box::new(job)))
 }
 
 impl Window {
@@ -65,6 +139,24 @@ impl Window {
             false => Ok((start, end)),
         }
     }
+
+    /// The range of an on-demand view, which has no watermark: an incremental run goes so far back from its end.
+    pub(super) fn of_computed(self, back: Duration) -> Result<(Timestamp, Timestamp), Error> {
+        let (start, end) = match self {
+            Self::Between { start, end } => (start, end),
+            Self::SinceLast { end, .. } => (before(end, back), end),
+        };
+        match end < start {
+            true => Err(Error::EmptyRange { start, end }),
+            false => Ok((start, end)),
+        }
+    }
+}
+
+/// So long before a moment.
+pub(super) fn before(moment: Timestamp, back: Duration) -> Timestamp {
+    let back = i64::try_from(back.as_micros()).unwrap_or(i64::MAX);
+    Timestamp::from_micros(moment.as_micros().saturating_sub(back))
 }
 
 /// Where an incremental run begins.
@@ -74,42 +166,11 @@ fn since(view: &FeatureView, now: Timestamp) -> Timestamp {
         Duration::ZERO => FIRST_TIME,
         ttl => ttl,
     };
-    let back = i64::try_from(back.as_micros()).unwrap_or(i64::MAX);
-    let first = Timestamp::from_micros(now.as_micros().saturating_sub(back));
-    ends.max().unwrap_or(first)
-}
-
-fn views<'a>(
-    registry: &'a Registry,
-    names: Option<&[String]>,
-) -> Result<Vec<&'a FeatureView>, Error> {
-    let all = &registry.feature_views;
-    let Some(names) = names else {
-        let served = all.iter().filter(|view| view.online && !view.disabled);
-        return Ok(served.collect());
-    };
-    let mut views: Vec<&FeatureView> = Vec::with_capacity(names.len());
-    for name in names {
-        let Some(view) = registry.feature_view(name) else {
-            return Err(unknown(registry, name));
-        };
-        if !view.online {
-            let view = name.clone();
-            return Err(Error::NotOnline { view });
-        }
-        if !views.iter().any(|known| known.name == *name) {
-            views.push(view);
-        }
-    }
-    Ok(views)
+    ends.max().unwrap_or_else(|| before(now, back))
 }
 
 fn unknown(registry: &Registry, name: &str) -> Error {
     let view = name.to_owned();
-    if registry.on_demand_feature_view(name).is_some() {
-        let what = "a function in place of a source (on-demand feature view)".to_owned();
-        return Error::Unsupported { view, what };
-    }
     let names = registry.feature_views.iter().map(|view| view.name.as_str());
     Error::UnknownView {
         view,

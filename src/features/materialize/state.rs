@@ -1,6 +1,6 @@
 //! What the registry says of a view while it is materialized and after.
 
-use super::select::Job;
+use super::select::ViewJob;
 use crate::features::FeatureStore;
 use crate::features::definitions::ViewState;
 use crate::features::registry::source::ViewChange;
@@ -14,7 +14,7 @@ pub(super) enum Before {
 }
 
 impl FeatureStore {
-    pub(super) async fn begin(&self, job: &Job) -> Result<Before, crate::features::Error> {
+    pub(super) async fn begin(&self, job: &ViewJob) -> Result<Before, crate::features::Error> {
         match job.view.state {
             ViewState::Unspecified => Ok(Before::NoState),
             // Of another run, or of one that was interrupted.
@@ -27,14 +27,14 @@ impl FeatureStore {
         }
     }
 
-    pub(super) async fn finish(&self, job: &Job) -> Result<(), crate::features::Error> {
+    pub(super) async fn finish(&self, job: &ViewJob) -> Result<(), crate::features::Error> {
         let (start, end) = (job.pull.start, job.pull.end);
         let watermark = ViewChange::Materialized { start, end };
         self.record(&job.view.name, watermark).await
     }
 
     /// After a failure. A view that another run has made available meanwhile stays so.
-    pub(super) async fn go_back(&self, job: &Job, before: Before) {
+    pub(super) async fn go_back(&self, job: &ViewJob, before: Before) {
         let Before::State(state) = before else {
             return;
         };

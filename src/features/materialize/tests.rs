@@ -11,10 +11,15 @@ use arrow::datatypes::Int64Type;
 use serde_json::Value as Json;
 use sqlx::Row as _;
 
-use super::super::definitions::{FeatureView, ViewState};
+use super::super::definitions::{FeatureView, OnDemandFeatureView, OnDemandSource, ViewState};
+use super::super::plan::Rules;
+use super::super::registry::Registry;
 use super::super::registry::source::ViewChange;
 use super::super::testing::{TestRepo, bytes_of, hex, recorded};
+use super::super::transform::Transforms;
 use super::super::{Error as FeatureError, FeatureStore};
+use super::joined::Part;
+use super::on_demand::OnDemandJob;
 use super::*;
 use crate::error::Failure;
 
@@ -381,6 +386,146 @@ async fn progress_ends_at_the_number_of_rows() {
     assert_eq!(done, [wanted]);
 }
 
+/// The recorded repository with SQL for its written view.
+async fn with_sql(repo: &TestRepo, sql: &str) -> FeatureStore {
+    let mut config = repo.config();
+    let declared = crate::features::transform::OnDemandConfig {
+        sql: sql.to_owned(),
+    };
+    config.on_demand.insert("rev_written".to_owned(), declared);
+    let utc = |name: &str| (name == "TZ").then(|| "UTC".to_owned());
+    FeatureStore::open(&config, &utc).await.unwrap()
+}
+
+const REV: &str =
+    "SELECT CASE WHEN visitors <> 0 THEN revenue / visitors END AS rev_per_visit FROM input";
+
+#[tokio::test]
+async fn a_written_on_demand_view_is_computed_from_the_newest_rows_of_its_source() {
+    let repo = TestRepo::ride_ops();
+    let store = with_sql(&repo, REV).await;
+    let before = Timestamp::now().as_seconds();
+    let range = ("2024-03-01T00:00:00Z", "2024-03-02T00:00:00Z");
+    let registry = fs_err::read(repo.path("registry.db")).unwrap();
+    let done = run(&store, Some(&["rev_written"]), range).await.unwrap();
+    let wanted = MaterializedView {
+        view: "rev_written".into(),
+        start: moment(range.0),
+        end: moment(range.1),
+        rows_total: 3,
+        rows_written: 3,
+    };
+    assert_eq!(done, [wanted]);
+    let unchanged = fs_err::read(repo.path("registry.db")).unwrap();
+    assert_eq!(unchanged, registry, "neither a state nor a watermark");
+    let stored = dump(&repo).await["ride_ops_rev_written"].clone();
+    assert_eq!(stored.len(), 6);
+    let mut texts = Vec::new();
+    for ((_, feature), (_, text, event_ts, created_ts)) in &stored {
+        assert!(event_ts.as_i64().unwrap() >= before && event_ts == created_ts);
+        if feature == "rev_per_visit" {
+            texts.push(text.clone());
+        }
+    }
+    texts.sort_by_key(ToString::to_string);
+    // 100 / 10, nobody, and no revenue.
+    assert_eq!(texts, [Json::from("10.0"), Json::Null, Json::Null]);
+
+    // A run for all does it behind the others.
+    let done = run(&store, None, range).await.unwrap();
+    assert_eq!(done.last().unwrap().view, "rev_written");
+    let done = store
+        .materialize_incremental(
+            Some(&["rev_written".to_owned()]),
+            moment(range.1),
+            &mut |_| {},
+        )
+        .await
+        .unwrap();
+    // The source's ttl is a week.
+    assert_eq!(done[0].start, moment("2024-02-24T00:00:00Z"));
+}
+
+#[tokio::test]
+async fn several_sources_are_joined_as_of_the_newest_moment_of_a_key() {
+    let repo = TestRepo::ride_ops();
+    let store = with_sql(&repo, "SELECT revenue AS rev_per_visit FROM input").await;
+    let mut registry = Registry::clone(&store.registry());
+    // Two views over one source: what is joined is known to both, but for the ttl of the second.
+    let mut other = registry.feature_view("store_daily").unwrap().clone();
+    other.name = "store_other".to_owned();
+    other.ttl = std::time::Duration::from_secs(1);
+    registry.feature_views.push(other);
+    let view = registry
+        .on_demand_feature_views
+        .iter_mut()
+        .find(|view| view.name == "rev_written");
+    let view = view.unwrap();
+    let mut projection = match &view.sources[0] {
+        OnDemandSource::View(projection) => projection.clone(),
+        OnDemandSource::Request { .. } => panic!("it has a source"),
+    };
+    projection.view = "store_other".to_owned();
+    view.sources.push(OnDemandSource::View(projection));
+    let view = view.clone();
+    let sql = "SELECT store_daily__revenue + store_other__visitors AS rev_per_visit FROM input";
+    let transforms = Transforms::declaring(&[("rev_written", sql)]);
+    let window = Window::Between {
+        start: moment("2024-03-01T00:00:00Z"),
+        end: moment("2024-03-02T00:00:00Z"),
+    };
+    let rules = Rules::of(&store.0.repo);
+    let job = OnDemandJob::of(&registry, &transforms, &view, window, rules).unwrap();
+    let done = store.materialize_on_demand(job, &mut |_| {}).await.unwrap();
+    assert_eq!((done.rows_total, done.rows_written), (3, 3));
+    let stored = dump(&repo).await["ride_ops_rev_written"].clone();
+    let texts = stored
+        .iter()
+        .filter(|(place, _)| place.1 == "rev_per_visit");
+    let mut texts: Vec<String> = texts.map(|(_, cell)| cell.1.to_string()).collect();
+    texts.sort();
+    assert_eq!(texts, ["\"110.0\"", "\"250.5\"", "null"]);
+}
+
+#[tokio::test]
+async fn what_no_source_has_or_has_under_other_keys_is_not_materialized() {
+    let store = TestRepo::ride_ops().open().await;
+    let registry = store.registry();
+    let transforms = Transforms::declaring(&[
+        ("fare_py", "SELECT f64 AS fare, label AS tag FROM input"),
+        ("rev_written", REV),
+    ]);
+    let window = Window::SinceLast {
+        end: moment("2024-03-02T00:00:00Z"),
+        now: Timestamp::now(),
+    };
+    let rules = Rules::of(&store.0.repo);
+    let refusal = |view: &str, change: &dyn Fn(&mut OnDemandFeatureView)| {
+        let mut view = registry.on_demand_feature_view(view).unwrap().clone();
+        view.write_to_online_store = true;
+        change(&mut view);
+        let job = OnDemandJob::of(&registry, &transforms, &view, window, rules);
+        let error = job.unwrap_err();
+        (error.code(), error.to_string())
+    };
+    let (code, text) = refusal("fare_py", &|_| {});
+    assert_eq!(code, "materialize_unsupported");
+    assert!(
+        text.contains("request data (`distance_km`, `pax`)"),
+        "{text}"
+    );
+    let (code, text) = refusal("rev_written", &|view| view.join_keys.clear());
+    assert_eq!(code, "materialize_unsupported");
+    assert!(
+        text.contains("other join keys () than its source `store_daily` (store_no (INT32))"),
+        "{text}"
+    );
+    let (code, _) = refusal("rev_written", &|view| view.sources.clear());
+    assert_eq!(code, "materialize_unsupported");
+    let (code, _) = refusal("rev_written", &|view| view.disabled = true);
+    assert_eq!(code, "feature_view_not_served");
+}
+
 #[tokio::test]
 async fn what_cannot_be_materialized_is_refused_before_anything_is_written() {
     let repo = TestRepo::ride_ops();
@@ -394,7 +539,11 @@ async fn what_cannot_be_materialized_is_refused_before_anything_is_written() {
         ("offline_only", "feature view `offline_only` is not online"),
         (
             "fare_py",
-            "feature view `fare_py` has a function in place of a source (on-demand feature view), which this build cannot materialize",
+            "on-demand feature view `fare_py` is computed when it is read, so nothing of it is stored",
+        ),
+        (
+            "rev_written",
+            "on-demand feature view `rev_written` (mode `python`) cannot be computed here",
         ),
     ] {
         let error = run(&store, Some(&["driver_live", view]), range)
@@ -551,4 +700,15 @@ async fn the_recorded_range_picks_feasts_rows_from_postgres() {
     assert_eq!(dump(&repo).await, wanted);
     let drop = sqlx::AssertSqlSafe(format!("DROP SCHEMA {schema} CASCADE"));
     sqlx::query(drop).execute(&pool).await.unwrap();
+}
+
+#[test]
+fn halves_of_a_part_have_its_keys_between_them() {
+    let part = Part { number: 1, of: 3 };
+    let halves = part.halves();
+    for number in 0..1_000_u32 {
+        let key = number.to_le_bytes();
+        let n_halves = halves.iter().filter(|half| half.has(&key)).count();
+        assert_eq!(n_halves, usize::from(part.has(&key)));
+    }
 }

@@ -1,35 +1,36 @@
 //! From a selection and the registry to a plan. Every name is looked up here, once.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use super::on_demand::{self, Origin, ViewDraft};
+use super::views::{
+    Held, View, enabled, feature_of, held, held_on_demand, split_version, versioned_name,
+};
 use super::{JoinKey, OnlinePlan, PlannedFeature, PlannedGroup, Rules, Selection};
 use crate::features::Error;
-use crate::features::definitions::{
-    DUMMY_JOIN_KEY, FeatureView, Field, OnDemandFeatureView, Projection, ViewState,
-};
+use crate::features::definitions::{Field, Projection, ViewState};
 use crate::features::key::{KeyLayout, KeyType, KeyVersion};
 use crate::features::online::{KeyGroup, OnlineStore, StoredView};
 use crate::features::registry::Registry;
 use crate::features::suggest::Known;
+use crate::features::transform::{self, Transforms};
 use crate::types::names::FeatureRef;
 
+/// What a plan is compiled against.
+#[derive(Clone, Copy)]
+pub(in crate::features) struct Against<'a> {
+    pub(in crate::features) registry: &'a Registry,
+    pub(in crate::features) rules: Rules,
+    pub(in crate::features) store: &'a dyn OnlineStore,
+    pub(in crate::features) transforms: &'a Transforms,
+}
+
 pub(in crate::features) fn compile(
-    registry: &Registry,
-    rules: Rules,
-    store: &dyn OnlineStore,
+    against: Against<'_>,
     selection: &Selection,
     wanted: &dyn Fn(&FeatureRef) -> bool,
 ) -> Result<OnlinePlan, Error> {
-    let mut builder = Builder {
-        registry,
-        rules,
-        wanted,
-        features: Vec::new(),
-        join_keys: Vec::new(),
-        groups: Vec::new(),
-        places: Vec::new(),
-    };
+    let mut builder = Builder::new(against.registry, against.rules, wanted);
     match selection {
         Selection::Service(name) => builder.service(name)?,
         Selection::Features(references) => {
@@ -39,7 +40,10 @@ pub(in crate::features) fn compile(
         }
     }
     builder.check_names()?;
-    Ok(builder.finish(store))
+    match builder.views.is_empty() {
+        true => Ok(builder.finish(against.store)),
+        false => on_demand::finish(builder, against.store, against.transforms),
+    }
 }
 
 /// A view of a selection that was resolved elsewhere.
@@ -58,15 +62,7 @@ pub(in crate::features) fn compile_views(
     store: &dyn OnlineStore,
     views: &[SelectedView<'_>],
 ) -> Result<OnlinePlan, Error> {
-    let mut builder = Builder {
-        registry,
-        rules,
-        wanted: &|_| true,
-        features: Vec::new(),
-        join_keys: Vec::new(),
-        groups: Vec::new(),
-        places: Vec::new(),
-    };
+    let mut builder = Builder::new(registry, rules, &|_| true);
     for selected in views {
         let source = Source {
             view: selected.view,
@@ -80,14 +76,20 @@ pub(in crate::features) fn compile_views(
     Ok(builder.finish(store))
 }
 
-struct Builder<'a> {
-    registry: &'a Registry,
+pub(super) struct Builder<'a> {
+    pub(super) registry: &'a Registry,
     rules: Rules,
-    /// Of the selected features, those that the plan shall read, by effective view name.
+    /// Of the selected features, those that the plan shall have, by effective view name.
     wanted: &'a dyn Fn(&FeatureRef) -> bool,
-    features: Vec<PlannedFeature>,
+    /// The features of the plan.
+    pub(super) selected: Vec<(PlannedFeature, Origin)>,
+    /// The on-demand views that some of them are computed by.
+    pub(super) views: Vec<ViewDraft<'a>>,
+    /// The features that are read.
+    pub(super) read: Vec<PlannedFeature>,
     join_keys: Vec<JoinKey>,
     groups: Vec<GroupDraft>,
+    /// For each feature that is read its group, its view in the group, and its place in the view.
     places: Vec<(usize, usize, usize)>,
 }
 
@@ -98,26 +100,28 @@ struct GroupDraft {
     views: Vec<StoredView>,
 }
 
-/// A view that the online store holds: one that is materialized or pushed, or an on-demand view that is computed when it is
-/// written.
-#[derive(Clone, Copy)]
-pub(in crate::features) struct Held<'a> {
-    pub(in crate::features) name: &'a str,
-    pub(in crate::features) version: u32,
-    /// None for an entityless view.
-    pub(in crate::features) join_keys: &'a [Field],
-    pub(in crate::features) features: &'a [Field],
-    pub(in crate::features) ttl: Duration,
-}
-
 /// One view as it is selected.
-struct Source<'a> {
-    view: Held<'a>,
-    effective_name: &'a str,
-    join_key_map: &'a [(String, String)],
+pub(super) struct Source<'a> {
+    pub(super) view: Held<'a>,
+    pub(super) effective_name: &'a str,
+    pub(super) join_key_map: &'a [(String, String)],
 }
 
 impl<'a> Builder<'a> {
+    fn new(registry: &'a Registry, rules: Rules, wanted: &'a dyn Fn(&FeatureRef) -> bool) -> Self {
+        Self {
+            registry,
+            rules,
+            wanted,
+            selected: Vec::new(),
+            views: Vec::new(),
+            read: Vec::new(),
+            join_keys: Vec::new(),
+            groups: Vec::new(),
+            places: Vec::new(),
+        }
+    }
+
     fn service(&mut self, name: &str) -> Result<(), Error> {
         let registry = self.registry;
         let Some(service) = registry.feature_service(name) else {
@@ -142,14 +146,10 @@ impl<'a> Builder<'a> {
 
     fn projection(&mut self, projection: &'a Projection) -> Result<(), Error> {
         let view = self.view(&projection.view)?;
-        self.check_version(view, projection.version)?;
-        let source = Source {
-            view,
-            effective_name: projection.effective_name(),
-            join_key_map: &projection.join_key_map,
-        };
+        self.check_version(&view, projection.version)?;
+        let name = projection.effective_name();
         for field in &projection.features {
-            self.feature(&source, &field.name)?;
+            self.select(&view, name, &projection.join_key_map, &field.name)?;
         }
         Ok(())
     }
@@ -157,24 +157,60 @@ impl<'a> Builder<'a> {
     fn reference(&mut self, reference: &'a FeatureRef) -> Result<(), Error> {
         let (name, version) = split_version(&reference.view);
         let view = self.view(name)?;
-        self.check_version(view, version)?;
-        let source = Source {
-            view,
-            effective_name: &reference.view,
-            join_key_map: &[],
-        };
-        self.feature(&source, &reference.feature)
+        self.check_version(&view, version)?;
+        self.select(&view, &reference.view, &[], &reference.feature)
+    }
+
+    fn select(
+        &mut self,
+        view: &View<'a>,
+        effective_name: &'a str,
+        join_key_map: &'a [(String, String)],
+        feature: &str,
+    ) -> Result<(), Error> {
+        match view {
+            View::Held(view) => {
+                let source = Source {
+                    view: *view,
+                    effective_name,
+                    join_key_map,
+                };
+                self.feature(&source, feature)
+            }
+            View::Computed(definition) => {
+                let view = ViewDraft {
+                    definition,
+                    effective_name,
+                };
+                self.computed_feature(view, feature)
+            }
+        }
+    }
+
+    /// A view that the online store holds and that may be served.
+    pub(super) fn stored(&self, name: &str) -> Result<Held<'a>, Error> {
+        match self.view(name)? {
+            View::Held(view) => Ok(view),
+            View::Computed(view) => Err(transform::Error::UnknownSource {
+                view: view.name.clone(),
+                source_view: name.to_owned(),
+            }
+            .into()),
+        }
     }
 
     /// A view that may be served.
-    fn view(&self, name: &str) -> Result<Held<'a>, Error> {
+    fn view(&self, name: &str) -> Result<View<'a>, Error> {
         let registry = self.registry;
         let Some(view) = registry.feature_view(name) else {
             if let Some(error) = registry.left_out(name) {
                 return Err(error.into());
             }
             if let Some(view) = registry.on_demand_feature_view(name) {
-                return held_on_demand(view);
+                return match view.write_to_online_store {
+                    true => held_on_demand(view).map(View::Held),
+                    false => enabled(view).map(View::Computed),
+                };
             }
             let names = registry.feature_views.iter().map(|view| view.name.as_str());
             return Err(Error::UnknownFeatureView {
@@ -199,34 +235,72 @@ impl<'a> Builder<'a> {
                 state,
             });
         }
-        Ok(held(view))
+        Ok(View::Held(held(view)))
     }
 
     /// Only the current version of a view can be read.
-    fn check_version(&self, view: Held<'_>, wanted: Option<u32>) -> Result<(), Error> {
+    fn check_version(&self, view: &View<'_>, wanted: Option<u32>) -> Result<(), Error> {
+        let (name, version) = match view {
+            View::Held(view) => (view.name, view.version),
+            View::Computed(view) => (view.name.as_str(), view.version),
+        };
         match wanted {
-            Some(wanted) if wanted != view.version => Err(Error::UnknownVersion {
-                view: view.name.to_owned(),
+            Some(wanted) if wanted != version => Err(Error::UnknownVersion {
+                view: name.to_owned(),
                 wanted,
-                current: view.version,
+                current: version,
             }),
             _ => Ok(()),
         }
     }
 
     fn feature(&mut self, source: &Source<'_>, name: &str) -> Result<(), Error> {
-        let field = feature_of(source.view, name)?;
-        let reference = FeatureRef {
-            view: source.effective_name.to_owned(),
-            feature: field.name.clone(),
-        };
-        if !(self.wanted)(&reference) {
+        let field = feature_of(source.view.name, source.view.features, name)?;
+        if !self.is_wanted(source.effective_name, &field.name) {
             return Ok(());
         }
+        let (group, view) = self.stored_view(source)?;
+        let place = self.read(source, field, group, view);
+        let feature = self.read[place].clone();
+        self.selected.push((feature, Origin::Read(place)));
+        Ok(())
+    }
+
+    fn computed_feature(&mut self, view: ViewDraft<'a>, name: &str) -> Result<(), Error> {
+        let fields = &view.definition.features;
+        let field = feature_of(&view.definition.name, fields, name)?;
+        if !self.is_wanted(view.effective_name, &field.name) {
+            return Ok(());
+        }
+        let feature = fields.iter().position(|own| own.name == field.name);
+        let feature = feature.unwrap_or_default();
+        let planned = on_demand::computed_feature(&view, feature);
+        let name = view.effective_name;
+        let known = self
+            .views
+            .iter()
+            .position(|view| view.effective_name == name);
+        let view = known.unwrap_or_else(|| {
+            self.views.push(view);
+            self.views.len() - 1
+        });
+        let origin = Origin::Computed { view, feature };
+        self.selected.push((planned, origin));
+        Ok(())
+    }
+
+    fn is_wanted(&self, effective_name: &str, feature: &str) -> bool {
+        (self.wanted)(&FeatureRef {
+            view: effective_name.to_owned(),
+            feature: feature.to_owned(),
+        })
+    }
+
+    /// The group of the view, and its position in it.
+    fn stored_view(&mut self, source: &Source<'_>) -> Result<(usize, usize), Error> {
         let group = self.group(source)?;
         let stored_name = versioned_name(source.view.name, source.view.version, self.rules);
         let views = &mut self.groups[group].views;
-        // One entry per view and name in the plan, so that no stored value is wanted at two places.
         let position = match views.iter().position(|view| view.name == stored_name) {
             Some(position) => position,
             None => {
@@ -237,17 +311,36 @@ impl<'a> Builder<'a> {
                 views.len() - 1
             }
         };
-        let features = &mut views[position].features;
+        Ok((group, position))
+    }
+
+    /// Reads a feature for itself alone: no stored value is wanted at two places. Returns its place.
+    fn read(&mut self, source: &Source<'_>, field: &Field, group: usize, view: usize) -> usize {
+        let features = &mut self.groups[group].views[view].features;
         features.push(field.name.clone());
-        self.places.push((group, position, features.len() - 1));
-        self.features.push(PlannedFeature {
+        self.places.push((group, view, features.len() - 1));
+        self.read.push(PlannedFeature {
             view: source.effective_name.to_owned(),
             feature: field.name.clone(),
             value_type: field.value_type,
             ttl: source.view.ttl,
             max_age: Some(source.view.ttl).filter(|ttl| !ttl.is_zero()),
         });
-        Ok(())
+        self.read.len() - 1
+    }
+
+    /// The place of a feature that may be read for others as well.
+    pub(super) fn read_shared(&mut self, source: &Source<'_>, name: &str) -> Result<usize, Error> {
+        let field = feature_of(source.view.name, source.view.features, name)?;
+        let (group, view) = self.stored_view(source)?;
+        let features = &self.groups[group].views[view].features;
+        if let Some(feature) = features.iter().position(|own| *own == field.name) {
+            let mut places = self.places.iter();
+            if let Some(place) = places.position(|place| *place == (group, view, feature)) {
+                return Ok(place);
+            }
+        }
+        Ok(self.read(source, field, group, view))
     }
 
     /// The group that is read by the view's keys under their request names.
@@ -301,11 +394,11 @@ impl<'a> Builder<'a> {
     }
 
     fn check_names(&self) -> Result<(), Error> {
-        for (i, feature) in self.features.iter().enumerate() {
-            let same = |other: &PlannedFeature| {
+        for (i, (feature, _)) in self.selected.iter().enumerate() {
+            let same = |(other, _): &(PlannedFeature, Origin)| {
                 other.view == feature.view && other.feature == feature.feature
             };
-            if self.features[..i].iter().any(same) {
+            if self.selected[..i].iter().any(same) {
                 return Err(Error::SelectedTwice {
                     view: feature.view.clone(),
                     feature: feature.feature.clone(),
@@ -315,7 +408,8 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn finish(self, store: &dyn OnlineStore) -> OnlinePlan {
+    /// The plan of what is read.
+    pub(super) fn finish(self, store: &dyn OnlineStore) -> OnlinePlan {
         let mut stored = Vec::with_capacity(self.groups.len());
         let mut groups = Vec::with_capacity(self.groups.len());
         let mut first_places = Vec::with_capacity(self.groups.len());
@@ -345,69 +439,21 @@ impl<'a> Builder<'a> {
         }
         let places = self.places.iter();
         OnlinePlan {
-            names: names(&self.features),
+            names: names(&self.read),
             places: places
                 .map(|&(group, view, feature)| (group, first_places[group][view] + feature))
                 .collect(),
-            features: self.features,
+            features: self.read,
             join_keys: self.join_keys,
+            request_data: Vec::new(),
             groups: groups.into(),
             lookup,
+            on_demand: None,
         }
     }
 }
 
-/// The name under which the online store keeps a view.
-pub(in crate::features) fn stored_name(view: &FeatureView, rules: Rules) -> String {
-    versioned_name(&view.name, view.version, rules)
-}
-
-fn versioned_name(name: &str, version: u32, rules: Rules) -> String {
-    if rules.versioned_views && version > 0 {
-        format!("{name}_v{version}")
-    } else {
-        name.to_owned()
-    }
-}
-
-pub(in crate::features) fn held(view: &FeatureView) -> Held<'_> {
-    Held {
-        name: &view.name,
-        version: view.version,
-        join_keys: if view.entities.is_empty() {
-            &[]
-        } else {
-            &view.join_keys
-        },
-        features: &view.features,
-        ttl: view.ttl,
-    }
-}
-
-/// One that is computed when it is read is in no store. Its features have no age limit in Feast.
-pub(in crate::features) fn held_on_demand(view: &OnDemandFeatureView) -> Result<Held<'_>, Error> {
-    if !view.write_to_online_store {
-        return Err(Error::OnDemand {
-            view: view.name.clone(),
-        });
-    }
-    if view.disabled {
-        return Err(Error::NotServed {
-            view: view.name.clone(),
-            state: "DISABLED",
-        });
-    }
-    let is_entityless = view.join_keys.iter().all(|key| key.name == DUMMY_JOIN_KEY);
-    Ok(Held {
-        name: &view.name,
-        version: view.version,
-        join_keys: if is_entityless { &[] } else { &view.join_keys },
-        features: &view.features,
-        ttl: Duration::ZERO,
-    })
-}
-
-fn names(features: &[PlannedFeature]) -> Arc<[String]> {
+pub(super) fn names(features: &[PlannedFeature]) -> Arc<[String]> {
     let name = |feature: &PlannedFeature| format!("{}:{}", feature.view, feature.feature);
     features.iter().map(name).collect()
 }
@@ -418,28 +464,4 @@ fn layout(version: KeyVersion, keys: &[(String, usize)]) -> KeyLayout {
     }
     let names: Vec<&str> = keys.iter().map(|(name, _)| name.as_str()).collect();
     KeyLayout::new(version, &names)
-}
-
-fn feature_of<'a>(view: Held<'a>, name: &str) -> Result<&'a Field, Error> {
-    let found = view.features.iter().find(|field| field.name == name);
-    found.ok_or_else(|| {
-        let names = view.features.iter().map(|field| field.name.as_str());
-        Error::UnknownFeature {
-            view: view.name.to_owned(),
-            feature: name.to_owned(),
-            known: Known::instead_of(name, names),
-        }
-    })
-}
-
-/// `view@v3` pins a version; `view@latest` is `view`.
-fn split_version(name: &str) -> (&str, Option<u32>) {
-    match name.rsplit_once('@') {
-        Some((view, "latest")) => (view, None),
-        Some((view, tag)) => match tag.strip_prefix('v').and_then(|number| number.parse().ok()) {
-            Some(number) => (view, Some(number)),
-            None => (name, None),
-        },
-        None => (name, None),
-    }
 }

@@ -2,19 +2,22 @@
 //!
 //! Views that are read by the same request columns form one key group. Features keep the order of the selection: a feature
 //! service's own, or the list's.
+//! Features that are computed for each request are a part of their own (`on_demand`).
 //! Not here: how a selection becomes a plan (`compile`), the read itself (`FeatureStore::online`).
 
 mod compile;
+mod on_demand;
 #[cfg(test)]
 mod tests;
+mod views;
 
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(super) use self::compile::{
-    Held, SelectedView, compile, compile_views, held, held_on_demand, stored_name,
-};
+pub(super) use self::compile::{Against, SelectedView, compile, compile_views};
+pub(super) use self::on_demand::{OnDemandPart, Origin, PlannedView};
+pub(super) use self::views::{Held, held, held_on_demand, stored_name};
 use super::definitions::ValueType;
 use super::key::{KeyLayout, KeyType, KeyVersion};
 use super::online::Lookup;
@@ -51,10 +54,14 @@ pub struct OnlinePlan {
     pub names: Arc<[String]>,
     /// The request columns that are needed, each once per type.
     pub join_keys: Vec<JoinKey>,
+    /// What else the request must bring: columns that on-demand features are computed from, each once.
+    pub request_data: Vec<RequestField>,
     pub(super) groups: Arc<[PlannedGroup]>,
-    /// Of each feature: its group, and its place among the group's features.
+    /// Of each feature: its group, and its place among the group's features. Empty where some are computed: then
+    /// `on_demand` says where each comes from.
     pub(super) places: Arc<[(usize, usize)]>,
     pub(super) lookup: Arc<dyn Lookup>,
+    pub(super) on_demand: Option<Arc<OnDemandPart>>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -79,6 +86,15 @@ pub struct JoinKey {
     pub used_by: Vec<String>,
 }
 
+/// A request column that on-demand features are computed from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RequestField {
+    pub name: String,
+    pub value_type: ValueType,
+    /// On-demand views that are computed from it, by their aliases.
+    pub used_by: Vec<String>,
+}
+
 /// Views that are read by the same columns.
 #[derive(Debug)]
 pub(super) struct PlannedGroup {
@@ -95,23 +111,60 @@ pub(super) struct PlannedGroup {
 
 impl OnlinePlan {
     /// Sets the age limit of all features, in place of their views' `ttl`; zero is no limit, `None` goes back to the `ttl`.
+    /// For on-demand features it is that of what they are computed from.
     pub fn set_max_age(&mut self, max_age: Option<Duration>) {
         for feature in &mut self.features {
             feature.max_age = Some(max_age.unwrap_or(feature.ttl)).filter(|age| !age.is_zero());
         }
+        if let Some(part) = &mut self.on_demand {
+            Arc::make_mut(part).read.set_max_age(max_age);
+        }
     }
 
-    /// Whether `other` reads every feature of this plan as well: under the same name, from the same view, by the same
-    /// request columns.
+    /// Whether features are computed for each request.
+    pub fn has_on_demand_features(&self) -> bool {
+        self.on_demand.is_some()
+    }
+
+    /// Whether `other` gives every feature of this plan as well: under the same name, from the same view, by the same
+    /// request columns, and computed in the same way.
     pub fn is_part_of(&self, other: &Self) -> bool {
         self.features.iter().enumerate().all(|(own, feature)| {
             let mut others = other.features.iter().enumerate();
-            others.any(|(place, theirs)| {
-                feature == theirs
-                    && self.stored_view(own) == other.stored_view(place)
-                    && self.key_columns(own).eq(other.key_columns(place))
-            })
+            others.any(|(theirs, their)| feature == their && self.gives_alike(own, other, theirs))
         })
+    }
+
+    fn gives_alike(&self, own: usize, other: &Self, theirs: usize) -> bool {
+        match (self.origin(own), other.origin(theirs)) {
+            (Origin::Read(own), Origin::Read(theirs)) => {
+                self.read_plan().reads_alike(own, other.read_plan(), theirs)
+            }
+            (Origin::Computed { .. }, Origin::Computed { .. }) => {
+                let parts = self.on_demand.as_ref().zip(other.on_demand.as_ref());
+                parts.is_some_and(|(part, their)| part.computes_alike(own, their, theirs))
+            }
+            (Origin::Read(_), Origin::Computed { .. })
+            | (Origin::Computed { .. }, Origin::Read(_)) => false,
+        }
+    }
+
+    fn origin(&self, feature: usize) -> Origin {
+        match &self.on_demand {
+            None => Origin::Read(feature),
+            Some(part) => part.origins[feature],
+        }
+    }
+
+    /// The plan of everything that is read.
+    fn read_plan(&self) -> &Self {
+        self.on_demand.as_ref().map_or(self, |part| &part.read)
+    }
+
+    /// Whether a feature that is read comes from the same stored place as one of another plan.
+    fn reads_alike(&self, own: usize, other: &Self, theirs: usize) -> bool {
+        self.stored_view(own) == other.stored_view(theirs)
+            && self.key_columns(own).eq(other.key_columns(theirs))
     }
 
     fn stored_view(&self, feature: usize) -> &str {
@@ -130,12 +183,25 @@ impl OnlinePlan {
         })
     }
 
-    /// The features, by position, that cannot be read without the `i`th join key.
+    /// The features, by position, that cannot be told without the `i`th join key.
     pub fn features_of_join_key(&self, i: usize) -> impl Iterator<Item = usize> {
-        let places = self.places.iter().enumerate();
-        places.filter_map(move |(feature, (group, _))| {
-            self.groups[*group].columns.contains(&i).then_some(feature)
-        })
+        (0..self.features.len()).filter(move |&feature| self.depends_on(feature, i))
+    }
+
+    fn depends_on(&self, feature: usize, join_key: usize) -> bool {
+        match &self.on_demand {
+            None => self.groups[self.places[feature].0]
+                .columns
+                .contains(&join_key),
+            Some(part) => part.depends_on(feature, join_key),
+        }
+    }
+
+    /// The features, by position, that cannot be computed without the `i`th field of the request data.
+    pub fn features_of_request_data(&self, i: usize) -> impl Iterator<Item = usize> {
+        let views = self.on_demand.iter().flat_map(|part| &part.views);
+        let views = views.filter(move |view| view.request_data.contains(&i));
+        views.flat_map(|view| view.features.iter().copied())
     }
 }
 

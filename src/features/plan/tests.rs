@@ -8,6 +8,7 @@ use super::super::testing::fixture;
 use super::*;
 use crate::error::{ErrorClass, Failure};
 use crate::features::definitions::ViewState;
+use crate::features::transform::Transforms;
 
 fn registry() -> Registry {
     Registry::load(&fixture("repo/registry.db"), "ride_ops").unwrap()
@@ -18,6 +19,8 @@ const RULES: Rules = Rules {
     versioned_views: false,
     serve_while_materializing: false,
 };
+
+const FARE: &str = "SELECT f64 * distance_km + pax AS fare, label AS tag FROM input";
 
 /// A store that is never read.
 fn store() -> Arc<dyn OnlineStore> {
@@ -34,7 +37,22 @@ fn store() -> Arc<dyn OnlineStore> {
 }
 
 fn try_plan(registry: &Registry, rules: Rules, selection: Selection) -> Result<OnlinePlan, Error> {
-    compile(registry, rules, &*store(), &selection, &|_| true)
+    compile_where(registry, rules, &selection, &|_| true)
+}
+
+fn compile_where(
+    registry: &Registry,
+    rules: Rules,
+    selection: &Selection,
+    wanted: &dyn Fn(&FeatureRef) -> bool,
+) -> Result<OnlinePlan, Error> {
+    let against = Against {
+        registry,
+        rules,
+        store: &*store(),
+        transforms: &Transforms::declaring(&[("fare_py", FARE)]),
+    };
+    compile(against, selection, wanted)
 }
 
 fn service(name: &str) -> Result<OnlinePlan, Error> {
@@ -230,17 +248,115 @@ fn what_is_not_there_is_named_with_what_is() {
 }
 
 #[test]
-fn on_demand_views_are_refused_by_name() {
-    for outcome in [service("fs_odfv"), features(&["fare_py:fare"])] {
-        let error = outcome.unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .starts_with("`fare_py` is an on-demand feature view"),
-            "{error}"
-        );
-        assert_eq!(error.class(), ErrorClass::InvalidInput);
+fn a_computed_feature_needs_what_its_sources_need_and_request_data() {
+    let plan = service("fs_odfv").unwrap();
+    assert_eq!(
+        *plan.names,
+        ["driver_scalars:i64", "fare_py:fare", "fare_py:tag"]
+    );
+    assert_eq!(
+        plan.join_keys,
+        [join_key("driver_id", KeyType::Int64, &["driver_scalars"])]
+    );
+    assert_eq!(plan.features_of_join_key(0).collect::<Vec<_>>(), [0, 1, 2]);
+    let field = |name: &str, value_type| RequestField {
+        name: name.to_owned(),
+        value_type,
+        used_by: vec!["fare_py".to_owned()],
+    };
+    assert_eq!(
+        plan.request_data,
+        [
+            field("distance_km", ValueType::Double),
+            field("pax", ValueType::Int64)
+        ]
+    );
+    assert_eq!(plan.features_of_request_data(1).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(plan.features[1].value_type, ValueType::Double);
+    assert_eq!(
+        plan.features[1].max_age,
+        Some(Duration::from_secs(7_200)),
+        "the limit of its source"
+    );
+}
+
+#[test]
+fn what_is_selected_and_computed_from_is_read_once_in_one_group() {
+    let plan = features(&["fare_py:fare", "driver_scalars:f64", "fare_py:tag"]).unwrap();
+    assert_eq!(
+        *plan.names,
+        ["fare_py:fare", "driver_scalars:f64", "fare_py:tag"]
+    );
+    let part = plan.on_demand.as_ref().unwrap();
+    assert_eq!(part.views.len(), 1);
+    let source = registry().feature_view("driver_scalars").unwrap().clone();
+    assert_eq!(part.read.features.len(), source.features.len());
+    assert_eq!(part.read.features[0].feature, "f64");
+    assert_eq!(part.read.groups.len(), 1);
+    let mut places = part.read.places.to_vec();
+    places.sort_unstable();
+    places.dedup();
+    assert_eq!(places.len(), source.features.len(), "each its own place");
+}
+
+#[test]
+fn a_computed_feature_is_part_of_a_plan_that_computes_it_in_the_same_way() {
+    let few = features(&["fare_py:fare"]).unwrap();
+    let more = features(&["driver_lists:l_i64", "driver_scalars:i64", "fare_py:fare"]).unwrap();
+    assert!(few.is_part_of(&more) && few.is_part_of(&few));
+    assert!(!more.is_part_of(&few));
+    let stored = features(&["driver_scalars:i64"]).unwrap();
+    assert!(stored.is_part_of(&more) && !more.is_part_of(&stored));
+    let mut limited = more.clone();
+    limited.set_max_age(Some(Duration::from_secs(5)));
+    assert!(!few.is_part_of(&limited));
+    assert!(
+        features(&["fare_py:tag"])
+            .unwrap()
+            .is_part_of(&features(&["fare_py:tag"]).unwrap())
+    );
+    let mut registry = registry();
+    for view in &mut registry.on_demand_feature_views {
+        view.description.push_str("of another kind");
     }
+    let other = try_plan(&registry, RULES, selection(&["fare_py:fare"])).unwrap();
+    assert!(!few.is_part_of(&other));
+}
+
+#[test]
+fn an_on_demand_view_that_cannot_be_computed_is_refused_where_it_is_wanted() {
+    let refused = |registry: &Registry, reference: &str| {
+        let error = try_plan(registry, RULES, selection(&[reference])).unwrap_err();
+        (error.code(), error.class())
+    };
+    assert_eq!(
+        refused(&registry(), "isum_single:i_sum"),
+        ("on_demand_uncomputable", ErrorClass::Unavailable)
+    );
+    assert_eq!(
+        refused(&registry(), "fare_py:fares"),
+        ("feature_unknown", ErrorClass::NotFound)
+    );
+    let mut disabled = registry();
+    for view in &mut disabled.on_demand_feature_views {
+        view.disabled = true;
+    }
+    assert_eq!(
+        refused(&disabled, "fare_py:fare"),
+        ("feature_view_not_served", ErrorClass::Unavailable)
+    );
+    let mut busy = registry();
+    for view in &mut busy.feature_views {
+        view.state = ViewState::Materializing;
+    }
+    assert_eq!(
+        refused(&busy, "fare_py:fare"),
+        ("feature_view_not_served", ErrorClass::Unavailable),
+        "a source that is not served"
+    );
+    let unwanted = selection(&["isum_single:i_sum", "driver_scalars:i64"]);
+    let stored = |reference: &FeatureRef| reference.view == "driver_scalars";
+    assert!(compile_where(&registry(), RULES, &unwanted, &stored).is_ok());
 }
 
 #[test]
@@ -378,7 +494,7 @@ fn features_that_are_not_wanted_are_checked_and_not_read() {
     let only_scalars = |reference: &FeatureRef| reference.view == "driver_scalars";
     let plan = |references: &[&str]| {
         let selection = selection(references);
-        compile(&registry(), RULES, &*store(), &selection, &only_scalars)
+        compile_where(&registry(), RULES, &selection, &only_scalars)
     };
     let kept = plan(&["trip_pair:trips", "driver_scalars:i64"]).unwrap();
     assert_eq!(*kept.names, ["driver_scalars:i64"]);

@@ -8,6 +8,7 @@ use super::on_demand::OnDemand;
 use super::precomputed::Vectors;
 use super::{Error, Retrieval, Statuses};
 use crate::features::codec;
+use crate::features::computed::key_value;
 use crate::features::definitions::Field;
 use crate::features::key::{EntityKeys, KeyType, KeyValue};
 use crate::features::online::{RawRows, RowTime};
@@ -271,19 +272,13 @@ impl Answer {
                 && KeyType::from_value_type(field.value_type) == Some(key.key_type)
         };
         match &self.bound.keys.columns[keys.position(is_it)?] {
-            Some(KeyColumn::List(values)) => Some(
-                values
-                    .iter()
-                    .cloned()
-                    .map(super::given::key_value)
-                    .collect(),
-            ),
+            Some(KeyColumn::List(values)) => Some(values.iter().cloned().map(key_value).collect()),
             Some(KeyColumn::Scalar(_)) | None => None,
         }
     }
 
     /// A column of the request; `bind` has seen to it that it is there.
-    pub(super) fn request_data(&self, name: &str) -> &[Value] {
+    pub(super) fn request_column(&self, name: &str) -> &[Value] {
         let mut fields = self.retrieval.request_data.iter();
         let position = fields.position(|field| field.name == name);
         position.map_or(&[], |position| &self.bound.request_data[position])

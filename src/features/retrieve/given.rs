@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::error::ValueError;
+use crate::features::computed::key_value;
 use crate::features::definitions::ValueType;
 use crate::features::key::{KeyType, KeyValue};
 use crate::types::cell::Cell;
@@ -123,13 +124,22 @@ pub(super) fn inferred(values: &[Given<'_>]) -> Result<Vec<Value>, (usize, Value
     values.iter().enumerate().map(convert).collect()
 }
 
-pub(super) fn key_value(key: KeyValue) -> Value {
-    match key {
-        KeyValue::Bytes(bytes) => Value::Bytes(bytes),
-        KeyValue::String(text) => Value::String(text),
-        KeyValue::Int32(number) => Value::Int32(number),
-        KeyValue::Int64(number) => Value::Int64(number),
-        KeyValue::UnixTimestamp(seconds) => Value::UnixTimestamp(seconds),
+/// A cell of a request as request data of a declared type, by the same rules as on Feast's own routes.
+pub fn request_value(cell: &Cell, value_type: ValueType) -> Result<Value, ValueError> {
+    Given::from(cell).value(value_type)
+}
+
+impl<'a> From<&'a Cell> for Given<'a> {
+    fn from(cell: &'a Cell) -> Self {
+        match cell {
+            Cell::Null => Self::Null,
+            Cell::Bool(value) => Self::Bool(*value),
+            Cell::Int(number) => Self::Int(*number),
+            Cell::UInt(number) => Self::UInt(*number),
+            Cell::Float(number) => Self::Float(*number),
+            Cell::Text(text) => Self::Text(Cow::Borrowed(text)),
+            Cell::List(cells) => Self::List(cells.iter().map(Self::from).collect()),
+        }
     }
 }
 

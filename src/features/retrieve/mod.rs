@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::answer::{Answer, Cell, EntityColumn, FieldStatus, StoredColumn};
 pub use self::error::{Error, ValueError};
-pub use self::given::Given;
+pub use self::given::{Given, request_value};
 use self::on_demand::OnDemand;
 use self::precomputed::Precomputed;
 use self::resolve::{Column, ReadView, Role};

@@ -15,10 +15,8 @@ use crate::features::definitions::{Field, ValueType};
 use crate::features::online::{OnlineStore, RawRows, RowTime};
 use crate::features::plan::{Held, OnlinePlan, Rules, SelectedView, compile_views};
 use crate::features::registry::Registry;
+use crate::features::vectors::{VECTOR, view_name};
 use crate::types::timestamp::Timestamp;
-
-/// The one feature of a vector's view.
-const VECTOR: &str = "vector";
 
 /// How a service's vectors are read.
 #[derive(Debug)]
@@ -52,7 +50,7 @@ impl Precomputed {
         let Some(first) = selected.first() else {
             return Ok(None);
         };
-        let name = format!("__precomputed__{service}");
+        let name = view_name(service);
         let field = Field {
             name: VECTOR.to_owned(),
             value_type: ValueType::Bytes,

@@ -3,9 +3,10 @@
 //! A view is computed in one of three ways, the first that applies: the SQL that `[features.on_demand.<view>]` declares; its
 //! own Substrait plan (`mode="substrait"`); Feast's transformation server (`mode="pandas"`). A transformation gives one row
 //! for each row of its input, in the same order, and a row never depends on the others.
-//! Not here: reading what a view is computed from (`retrieve`), views that are computed when they are written (`plan`: they
+//! Not here: reading what a view is computed from (`retrieve`, `plan`), views that are computed when they are written (`plan`: they
 //! are read like any other).
 
+mod compiled;
 mod error;
 mod inputs;
 mod keys;
@@ -20,6 +21,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::compiled::{CompiledView, InputValues};
 pub use self::error::Error;
 pub use self::inputs::{Inputs, SourceInput};
 use super::columns::Columns;
@@ -63,6 +65,19 @@ impl Transforms {
         Self {
             declared: Arc::new(config.on_demand.clone()),
             service: service::Service::new(endpoint.cloned(), &repo.project),
+        }
+    }
+
+    /// SQL for views by their names, and no transformation server.
+    #[cfg(test)]
+    pub(in crate::features) fn declaring(queries: &[(&str, &str)]) -> Self {
+        let declared = queries.iter().map(|&(view, sql)| {
+            let sql = sql.to_owned();
+            (view.to_owned(), OnDemandConfig { sql })
+        });
+        Self {
+            declared: Arc::new(declared.collect()),
+            service: service::Service::new(None, "test"),
         }
     }
 

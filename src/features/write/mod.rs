@@ -33,6 +33,7 @@ use super::definitions::{DataSource, FeatureView, OnDemandFeatureView};
 use super::plan::Rules;
 use super::registry::Registry;
 use super::suggest::Known;
+use super::vectors::Affected;
 use super::{FeatureStore, online};
 use crate::shutdown::run_here;
 
@@ -85,7 +86,9 @@ impl FeatureStore {
         let mut converted = Vec::new();
         if to.is_online() {
             for view in &views {
-                converted.extend(self.converted(view, &frame)?);
+                let affected = self.affected_vectors(&registry, view);
+                let rows = self.converted(view, &frame)?;
+                converted.extend(rows.map(|rows| (rows, Some(affected))));
             }
         }
         let mut appends = Vec::new();
@@ -146,15 +149,20 @@ impl FeatureStore {
         if frame.n_rows()? == 0 {
             return Ok(Written::default());
         }
-        let converted = match (view, on_write) {
-            (View::Stored(definition), _) => self.converted(definition, &frame)?,
-            (View::OnDemand(definition), OnWrite::Compute) => {
-                on_demand::computed(self, &registry, definition, &frame).await?
-            }
+        let (converted, affected) = match (view, on_write) {
+            (View::Stored(definition), _) => (
+                self.converted(definition, &frame)?,
+                Some(self.affected_vectors(&registry, definition)),
+            ),
+            (View::OnDemand(definition), OnWrite::Compute) => (
+                on_demand::computed(self, &registry, definition, &frame).await?,
+                None,
+            ),
             (View::OnDemand(definition), OnWrite::Take) => {
-                on_demand::taken(self, definition, &frame)?
+                (on_demand::taken(self, definition, &frame)?, None)
             }
         };
+        let converted = converted.map(|rows| (rows, affected));
         self.write_views(converted.into_iter().collect()).await
     }
 
@@ -169,12 +177,18 @@ impl FeatureStore {
         })
     }
 
-    /// Writes view after view, and tells how far it came.
-    async fn write_views(&self, views: Vec<ViewRows>) -> Result<Written, super::Error> {
+    /// Writes view after view, and tells how far it came; then the vectors that the rows are a part of.
+    async fn write_views(
+        &self,
+        views: Vec<(ViewRows, Option<Affected>)>,
+    ) -> Result<Written, super::Error> {
         let mut written = Written::default();
-        for ViewRows { view, stored, rows } in views {
+        for (ViewRows { view, stored, rows }, affected) in views {
             let outcome = self.0.online.write(&stored, &rows).await;
             outcome.map_err(|source| incomplete(&written, &view, rows.len(), source))?;
+            if let Some(affected) = affected {
+                self.renew_vectors(&affected, &rows).await;
+            }
             written.rows = rows.len();
             written.views.push(view);
         }

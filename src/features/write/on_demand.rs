@@ -1,21 +1,18 @@
 //! Rows of an on-demand feature view that is kept in the online store (`write_to_online_store=True`).
 //!
-//! The frame has the join keys and what the view is computed from, each column as `feature` or as `view__feature`. The row of
-//! a key has all features of the view and its join keys too, and the moment of the write as event and created timestamp: so
-//! Feast does it. A push to a source of the view does not write the view; that too is as in Feast.
+//! The frame has the join keys and what the view is computed from, each column as `feature` or as `view__feature`. A push to a
+//! source of the view does not write the view: so Feast does it.
 
 use super::rows::{Columns as FrameColumns, ViewRows, are_all_null, entity_keys};
 use super::{Error, Frame};
 use crate::features::columns::{Column, Columns};
 use crate::features::definitions::{Field, OnDemandFeatureView};
-use crate::features::online::{Row, StoredView};
 use crate::features::plan::Rules;
 use crate::features::registry::Registry;
 use crate::features::suggest::Known;
 use crate::features::transform::Inputs;
-use crate::features::{Error as FeatureError, FeatureStore};
+use crate::features::{Error as FeatureError, FeatureStore, written};
 use crate::types::deadline::Deadline;
-use crate::types::timestamp::Timestamp;
 use crate::types::value::Value;
 
 /// Computes the view's features of the frame's rows; `None` where all of them are null.
@@ -142,37 +139,16 @@ fn rows(
     }
     let columns = columns(view, frame);
     let keys = entity_keys(&columns, &view.join_keys, rules)?;
-    let mut stored = features;
+    let mut join_keys = Vec::with_capacity(view.join_keys.len());
     for field in &view.join_keys {
-        if stored.iter().all(|column| column.name != field.name) {
-            stored.push(column(&columns, field, columns.named(&field.name)?)?);
+        if features.iter().all(|column| column.name != field.name) {
+            join_keys.push(column(&columns, field, columns.named(&field.name)?)?);
         }
     }
-    let now = Timestamp::now();
-    let row = |key| Row {
-        key,
-        values: Vec::with_capacity(stored.len()),
-        event_timestamp: now,
-        created_timestamp: Some(now),
-    };
-    let mut rows: Vec<Row> = keys.into_iter().map(row).collect();
-    let mut names = Vec::with_capacity(stored.len());
-    for column in stored {
-        for (row, value) in rows.iter_mut().zip(column.values) {
-            row.values.push(value);
-        }
-        names.push(column.name);
-    }
-    let name = match rules.versioned_views && view.version > 0 {
-        true => format!("{}_v{}", view.name, view.version),
-        false => view.name.clone(),
-    };
+    let (stored, rows) = written::rows(view, rules, keys, features, join_keys);
     Ok(Some(ViewRows {
         view: view.name.clone(),
-        stored: StoredView {
-            name,
-            features: names,
-        },
+        stored,
         rows,
     }))
 }

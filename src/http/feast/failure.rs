@@ -120,7 +120,6 @@ impl From<features::Error> for Refusal {
             },
             E::Online(online::Error::NotMaterialized { .. } | online::Error::Value { .. })
             | E::UnknownFeature { .. }
-            | E::OnDemand { .. }
             | E::NotServed { .. }
             | E::SelectedTwice { .. }
             | E::UnusableJoinKey { .. }

@@ -53,6 +53,8 @@ struct MaterializeRequest {
 struct Run {
     store: FeatureStore,
     views: Vec<String>,
+    /// Nobody has named the views.
+    is_for_all: bool,
     start: Option<Timestamp>,
     end: Timestamp,
 }
@@ -89,6 +91,7 @@ async fn answer(
     let run = Run {
         store: FeatureStore::clone(store),
         views,
+        is_for_all: body.feature_views.is_none(),
         start,
         end,
     };
@@ -156,7 +159,8 @@ fn taken(views: Vec<String>) -> Refusal {
 
 impl Run {
     async fn run(&self) -> Result<(), Refusal> {
-        let (views, end) = (Some(self.views.as_slice()), self.end);
+        let views = (!self.is_for_all).then_some(self.views.as_slice());
+        let end = self.end;
         let store = &self.store;
         match self.start {
             Some(start) => store.materialize(views, start, end, &mut |_| {}).await?,
@@ -212,7 +216,12 @@ fn views(store: &FeatureStore, body: &MaterializeRequest) -> Result<Vec<String>,
         }
         let views = registry.feature_views.iter();
         let views = views.filter(|view| view.online && !view.disabled);
-        return Ok(views.map(|view| view.name.clone()).collect());
+        let on_demand = registry.on_demand_feature_views.iter();
+        let on_demand = on_demand.filter(|view| view.write_to_online_store && !view.disabled);
+        let names = views.map(|view| view.name.clone());
+        return Ok(names
+            .chain(on_demand.map(|view| view.name.clone()))
+            .collect());
     };
     for name in names {
         if let Some(view) = registry.feature_view(name) {

@@ -273,11 +273,7 @@ mod tests {
         answer: oneshot::Receiver<Answer>,
     }
 
-    fn push<'a>(
-        queue: &'a Queue,
-        inputs: Vec<Tensor>,
-        priority: Priority,
-    ) -> Result<Caller<'a>, Error> {
+    fn push<'a>(queue: &'a Queue, inputs: Inputs, priority: Priority) -> Result<Caller<'a>, Error> {
         let (sender, answer) = oneshot::channel();
         let urgency = Urgency {
             deadline: Deadline::after(Duration::from_secs(1)),

@@ -66,6 +66,7 @@ fn call<'a>(
         },
         columns,
         overrides,
+        request_data: None,
         n_rows,
     }
 }

@@ -170,11 +170,18 @@ fn defaults(
 /// What each name that a request may use feeds.
 fn slots(online: Option<&OnlinePlan>, columns: &[PlannedColumn]) -> HashMap<String, Slot> {
     let mut slots: HashMap<String, Slot> = HashMap::new();
+    let request_data = online.map_or(&[][..], |online| &online.request_data);
+    for (index, field) in request_data.iter().enumerate() {
+        let slot = slots.entry(field.name.clone()).or_default();
+        slot.request_data = Some(index);
+    }
     for (index, column) in columns.iter().enumerate() {
         let slot = slots.entry(column.name.clone()).or_default();
         slot.declared = Some(column.declared);
         match column.source {
             Source::Request | Source::JoinKey => slot.columns.push(index),
+            // What is computed from the request is given in each call, and cannot mean a feature as well.
+            Source::Feature(_) if slot.request_data.is_some() => {}
             // The column's own name overrides its feature.
             Source::Feature(feature) => slot.features.push(feature),
         }
@@ -200,9 +207,10 @@ fn slots(online: Option<&OnlinePlan>, columns: &[PlannedColumn]) -> HashMap<Stri
             .chain([format!("{}__{}", feature.view, feature.feature)])
         {
             let slot = slots.entry(name).or_default();
-            // A name that already means a column or a key keeps that meaning.
+            // A name that already means a column, a key or request data keeps that meaning.
             if slot.columns.is_empty()
                 && slot.join_keys.is_empty()
+                && slot.request_data.is_none()
                 && !slot.features.contains(&index)
             {
                 slot.features.push(index);

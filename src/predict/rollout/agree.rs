@@ -53,12 +53,15 @@ fn list<T: AsRef<str>>(names: &[T]) -> String {
 
 /// The inputs that every call must give, in order.
 fn required(plan: &ServingPlan) -> Vec<String> {
-    let columns = plan.describe().columns.into_iter();
+    let plan = plan.describe();
+    let columns = plan.columns.into_iter().filter(|column| column.required);
+    let request_data = plan.request_data.into_iter().map(|field| field.name);
     let mut names: Vec<String> = columns
-        .filter(|column| column.required)
         .map(|column| column.name)
+        .chain(request_data)
         .collect();
     names.sort_unstable();
+    names.dedup();
     names
 }
 

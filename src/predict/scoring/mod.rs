@@ -102,9 +102,10 @@ fn columns(columns: RequestColumns) -> Values<'static> {
     Values::Columns(Cow::Owned(columns))
 }
 
-/// Arrays alone can be everything that a model takes, features included; with an entity column they are looked up.
+/// Arrays alone can be everything that a model takes, features included; with an entity column or request data they are
+/// looked up.
 fn looks_features_up(plan: &ServingPlan, scoring: &Scoring) -> bool {
-    plan.has_join_key(scoring.columns().iter().map(|column| &column.name))
+    plan.asks_for_features(scoring.columns().iter().map(|column| &column.name))
 }
 
 /// The columns that the plan has a use for, as they are.

@@ -1,7 +1,6 @@
 //! Redis servers that belong to one test: a cluster, a master with sentinels, one that speaks TLS. They end with the test.
 
 use std::net::TcpListener;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
