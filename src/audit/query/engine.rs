@@ -150,7 +150,8 @@ fn pieces(
             }
         }
     };
-    stream::unfold(Some(receiver), next).boxed()
+    // Whoever has seen the end may look again.
+    stream::unfold(Some(receiver), next).fuse().boxed()
 }
 
 /// A query at work.
