@@ -12,11 +12,13 @@ mod call;
 mod config;
 mod convert;
 mod error;
+pub mod gate;
 mod given;
 mod interface;
 pub mod json;
 mod plan;
 mod rehearse;
+pub mod replay;
 mod rollout;
 mod scoring;
 

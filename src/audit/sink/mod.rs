@@ -81,6 +81,31 @@ pub(super) fn open(config: &audit::Config, writer: Uuid) -> io::Result<Box<dyn A
     )?))
 }
 
+/// The sink of one stream of HTTP calls: its topic where there are brokers, else files in its directory.
+pub(super) fn open_http(
+    config: &audit::Config,
+    directory: &Path,
+    topic: &str,
+    writer: Uuid,
+) -> io::Result<Box<dyn AuditSink>> {
+    if let Some(kafka) = &config.kafka {
+        return kafka::sink(kafka::Config {
+            topic: topic.to_owned(),
+            dead_letter_topic: None,
+            // The other formats are of predictions.
+            format: kafka::Format::Json,
+            key: kafka::Key::Event,
+            ..kafka.clone()
+        });
+    }
+    let files = file::Config {
+        directory: directory.to_owned(),
+        ..config.file.clone()
+    };
+    let should_sync = config.spool.durability == Durability::Fsync;
+    Ok(Box::new(file::open(files, writer, should_sync)?))
+}
+
 /// All files of a directory, oldest first.
 pub(super) fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     file::list(directory)
