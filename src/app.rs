@@ -12,6 +12,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::net::TcpListener;
 
+use crate::audit::http::HttpLog;
+use crate::audit::recent::Trail;
 use crate::audit::{AuditLog, Shipper, Shipping};
 use crate::config::{Config, Environment};
 use crate::error::{Failure, with_causes};
@@ -25,6 +27,7 @@ use crate::jobs;
 use crate::jobs::worker::{self, Worker};
 use crate::models::registry::ModelRegistry;
 use crate::models::{self, Choice, Policy, Watcher};
+use crate::predict::gate::{Record, Reports};
 use crate::predict::{self, Models, PlanBinder, Predictor};
 use crate::shutdown::Shutdown;
 use crate::tasks::{Tasks, Webhooks};
@@ -36,8 +39,8 @@ pub struct App {
     api: Arc<Api>,
     shutdown: Shutdown,
     drain_timeout: Duration,
-    /// Brings audit events from the spool to the sink; ends after everything that leaves any.
-    shipping: Shipping,
+    /// Bring audit events from the spools to the sinks; end after everything that leaves any.
+    shipping: Vec<Shipping>,
     ship_timeout: Duration,
     address: Option<SocketAddr>,
     grpc_address: Option<SocketAddr>,
@@ -46,9 +49,9 @@ pub struct App {
 impl App {
     /// Opens everything but the socket and loads the models: for commands that need the predictor once.
     pub async fn start(config: Config, environment: &Environment) -> Result<Self> {
-        let parts = Parts::open(&config, environment).await?;
-        let (api, mut watcher, shipper) = parts.assemble(&config, Shutdown::new(), None)?;
-        let app = Self::of(api, shipper, &config, None)?;
+        let parts = Parts::open(&config, environment, None).await?;
+        let (api, mut watcher, shippers) = parts.assemble(&config, Shutdown::new(), None, None)?;
+        let app = Self::of(api, shippers, &config, None)?;
         watcher.start().await;
         warn_of_unknown(&watcher.catalog(), &config);
         Ok(app)
@@ -60,15 +63,18 @@ impl App {
         environment: &Environment,
         shutdown: &Shutdown,
     ) -> Result<Self> {
-        let parts = Parts::open(&config, environment).await?;
+        let parts = Parts::open(&config, environment, Some(record(&config))).await?;
         let (listener, address) = bind(config.http.listen, "http.listen").await?;
         let grpc = match config.http.grpc_listen {
             Some(address) => Some(bind(address, "http.grpc_listen").await?),
             None => None,
         };
         let jobs = open_jobs(&config, shutdown).await?;
-        let (api, watcher, shipper) = parts.assemble(&config, shutdown.clone(), Some(jobs))?;
-        let mut app = Self::of(api, shipper, &config, Some(address))?;
+        let http_audit = HttpLog::start(&config.audit, &parts.metrics);
+        let http_audit = http_audit.map_err(|error| explained(&error))?;
+        let (api, watcher, shippers) =
+            parts.assemble(&config, shutdown.clone(), Some(jobs), http_audit)?;
+        let mut app = Self::of(api, shippers, &config, Some(address))?;
         let worker = match config.jobs.worker.in_server {
             true => Some(app.worker(&config)?),
             false => None,
@@ -95,10 +101,11 @@ impl App {
         environment: &Environment,
         shutdown: &Shutdown,
     ) -> Result<Self> {
-        let parts = Parts::open(&config, environment).await?;
+        let parts = Parts::open(&config, environment, Some(record(&config))).await?;
         let jobs = open_jobs(&config, shutdown).await?;
-        let (api, watcher, shipper) = parts.assemble(&config, shutdown.clone(), Some(jobs))?;
-        let mut app = Self::of(api, shipper, &config, None)?;
+        let (api, watcher, shippers) =
+            parts.assemble(&config, shutdown.clone(), Some(jobs), None)?;
+        let mut app = Self::of(api, shippers, &config, None)?;
         let worker = app.worker(&config)?;
         if app.come_up(watcher, &config).await {
             app.outlast(&config);
@@ -164,16 +171,17 @@ impl App {
 
     fn of(
         api: Arc<Api>,
-        shipper: Shipper,
+        shippers: Vec<Shipper>,
         config: &Config,
         address: Option<SocketAddr>,
     ) -> Result<Self> {
-        let shipping = shipper.start().context("cannot ship audit events")?;
+        let shipping = shippers.into_iter().map(Shipper::start);
+        let shipping = shipping.collect::<std::io::Result<_>>();
         Ok(Self {
             shutdown: api.shutdown.clone(),
             api,
             drain_timeout: config.http.drain_timeout,
-            shipping,
+            shipping: shipping.context("cannot ship audit events")?,
             ship_timeout: config.audit.drain_timeout,
             address,
             grpc_address: None,
@@ -228,7 +236,12 @@ impl App {
         if !self.shutdown.drain(self.drain_timeout).await {
             tracing::warn!(limit = ?self.drain_timeout, "requests were still in flight when the time to stop was over");
         }
-        if !self.shipping.finish(self.ship_timeout).await {
+        let finish = self
+            .shipping
+            .into_iter()
+            .map(|shipping| shipping.finish(self.ship_timeout));
+        let finished = futures::future::join_all(finish).await;
+        if finished.contains(&false) {
             tracing::warn!(limit = ?self.ship_timeout, "audit events are left in the spool; they are shipped at the next start");
         }
         tracing::info!("stopped");
@@ -252,7 +265,12 @@ struct Parts {
 }
 
 impl Parts {
-    async fn open(config: &Config, environment: &Environment) -> Result<Self> {
+    /// `record`: recorded predictions that versions are warmed up and judged by.
+    async fn open(
+        config: &Config,
+        environment: &Environment,
+        record: Option<Record>,
+    ) -> Result<Self> {
         let features = open_features(&config.features, environment).await?;
         let runtime = open_runtime(config, environment)?;
         tracing::info!("ONNX Runtime {}", runtime.version());
@@ -267,11 +285,14 @@ impl Parts {
         let registry = registry.map_err(|error| explained(&error))?;
         tracing::info!("model registry: {}", registry.location());
         let metrics = Arc::new(Metrics::new());
-        let binder = PlanBinder::new(
+        let mut binder = PlanBinder::new(
             features.clone(),
             config.models.clone(),
             Arc::clone(&metrics),
         );
+        if let Some(record) = record {
+            binder = binder.with_record(record);
+        }
         let loader = models::Loader::new(registry, runtime, binder, policy(config))
             .with_traffic(predict::traffic_rules(&config.models));
         let settings = models::Settings {
@@ -297,9 +318,15 @@ impl Parts {
         config: &Config,
         shutdown: Shutdown,
         jobs: Option<http::jobs::Jobs>,
-    ) -> Result<(Arc<Api>, Watcher<PlanBinder>, Shipper)> {
+        http_audit: Option<(HttpLog, [Shipper; 2])>,
+    ) -> Result<(Arc<Api>, Watcher<PlanBinder>, Vec<Shipper>)> {
         let (audit, shipper) =
             AuditLog::start(&config.audit, &self.metrics).map_err(|error| explained(&error))?;
+        let mut shippers = vec![shipper];
+        let http_audit = http_audit.map(|(log, of_http)| {
+            shippers.extend(of_http);
+            Arc::new(log)
+        });
         let watcher = self.watcher;
         let api = Api {
             config: config.http.clone(),
@@ -317,9 +344,19 @@ impl Parts {
             jobs,
             materializing: http::Materializing::default(),
             registry: watcher.handle(),
+            http_audit,
+            gates: record(config).reports,
             webhook: http::Webhook::new(&config.serving.webhook, watcher.handle()),
         };
-        Ok((Arc::new(api), watcher, shipper))
+        Ok((Arc::new(api), watcher, shippers))
+    }
+}
+
+/// The recorded predictions of this server, and where the reports of gates are.
+fn record(config: &Config) -> Record {
+    Record {
+        trail: Trail::of(&config.audit),
+        reports: Reports::new(config.audit.file.directory.join("gate")),
     }
 }
 

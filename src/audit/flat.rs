@@ -224,6 +224,8 @@ pub(super) fn event<'a>(cell: impl Fn(&str) -> Cell<'a>) -> Option<EventParts<'a
         features: json("features")?,
         outputs: json("outputs")?,
         status: text("status")?,
+        kind: None,
+        route: None,
         error: error.class.is_some().then_some(error),
         difference: json("difference")?,
         timings_us: TimingParts {

@@ -8,9 +8,10 @@
 use std::cell::Cell;
 use std::io::{self, Write};
 
+use serde::Serialize;
 use uuid::Uuid;
 
-use super::event::{Event, SCHEMA_VERSION};
+use super::event::SCHEMA_VERSION;
 use super::spool::RECORD_HEADER;
 
 /// Digits of the largest sequence.
@@ -40,6 +41,7 @@ impl Head {
     }
 }
 
+/// An event is an object with at least one field.
 #[derive(Debug)]
 pub(super) struct Line<'a> {
     head: &'a Head,
@@ -48,7 +50,7 @@ pub(super) struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    pub(super) fn encode(head: &'a Head, event: &Event<'_>) -> serde_json::Result<Self> {
+    pub(super) fn encode<T: Serialize>(head: &'a Head, event: &T) -> serde_json::Result<Self> {
         let mut bytes = SPARE.try_with(Cell::take).unwrap_or_default();
         bytes.clear();
         bytes.resize(head.room(), 0);

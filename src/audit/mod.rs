@@ -14,6 +14,8 @@
 //! - an event that cannot be written takes no sequence; it is counted, and the first of a series is logged;
 //! - a sink that is slow or gone holds up no request before the spool is full.
 //!
+//! `http` does the same for calls of routes that are no predictions; `stream` is what all of them are written through.
+//!
 //! `event` is the schema, `read` reads events back.
 //! Not here: what a prediction is (`predict`).
 
@@ -22,11 +24,13 @@ mod columns;
 pub mod event;
 mod find;
 mod flat;
+pub mod http;
 mod line;
 mod parts;
 pub mod postgres;
 pub mod query;
 pub mod read;
+pub mod recent;
 pub mod redact;
 mod rows_file;
 mod runs;
@@ -35,16 +39,14 @@ mod shipper;
 pub mod sink;
 pub mod spool;
 mod stored;
+mod stream;
 #[cfg(test)]
 mod tests;
 pub mod topic;
 pub mod verify;
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -53,13 +55,13 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use self::event::{Event, Failed, Subject};
-use self::line::{Head, Line};
 use self::redact::Redaction;
 pub use self::shipper::{Shipper, Shipping};
-use self::spool::{Appender, Safe};
+pub use self::stream::Recorded;
+use self::stream::Stream;
 use crate::error::{ErrorClass, Failure};
 use crate::shutdown::run_blocking;
-use crate::telemetry::metrics::{AuditMetrics, Metrics};
+use crate::telemetry::metrics::Metrics;
 use crate::types::difference::OutputDifference;
 use crate::types::prediction::{Prediction, ServedBy};
 use crate::types::request::PredictRequest;
@@ -91,6 +93,8 @@ pub struct Config {
     pub postgres: Option<postgres::Config>,
     /// Questions in SQL.
     pub query: query::Config,
+    /// Calls of other routes, as two streams of their own.
+    pub http: http::Config,
 }
 
 impl Default for Config {
@@ -105,6 +109,7 @@ impl Default for Config {
             kafka: None,
             postgres: None,
             query: query::Config::default(),
+            http: http::Config::default(),
         }
     }
 }
@@ -117,6 +122,12 @@ impl Config {
             .directory
             .clone()
             .unwrap_or_else(beside_the_files)
+    }
+
+    /// Where the streams of HTTP calls have their spools and files.
+    fn http_directory(&self) -> PathBuf {
+        let directory = self.http.directory.clone();
+        directory.unwrap_or_else(|| self.file.directory.join("http"))
     }
 }
 
@@ -136,6 +147,8 @@ pub enum Error {
     Open { source: io::Error },
     #[error("`audit.redact.fields` hashes `{field}`, and there is no key to do it with")]
     NoKey { field: redact::Field },
+    #[error("`audit.http.redact` hashes `{field}`, and there is no key to do it with")]
+    NoHttpKey { field: http::Field },
     #[error("the audit event cannot be written: {source}")]
     Write { source: spool::Error },
     #[error("the audit event cannot be encoded")]
@@ -146,7 +159,7 @@ impl Failure for Error {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Open { .. } | Self::Write { .. } => ErrorClass::Unavailable,
-            Self::NoKey { .. } => ErrorClass::InvalidInput,
+            Self::NoKey { .. } | Self::NoHttpKey { .. } => ErrorClass::InvalidInput,
             Self::Encode { .. } => ErrorClass::Internal,
         }
     }
@@ -154,7 +167,7 @@ impl Failure for Error {
     fn code(&self) -> &'static str {
         match self {
             Self::Open { .. } | Self::Write { .. } => "audit_unavailable",
-            Self::NoKey { .. } => "audit_key_missing",
+            Self::NoKey { .. } | Self::NoHttpKey { .. } => "audit_key_missing",
             Self::Encode { .. } => "audit_encoding",
         }
     }
@@ -166,7 +179,7 @@ impl Failure for Error {
                 "predictions are refused until the audit log can be written; `audit.on_failure = \"drop\"` lets them pass"
                     .into(),
             ),
-            Self::NoKey { .. } => {
+            Self::NoKey { .. } | Self::NoHttpKey { .. } => {
                 Some("set `TERRARIUM__AUDIT__REDACT__KEY`, or `audit.redact.key`".into())
             }
             Self::Encode { .. } => None,
@@ -175,16 +188,11 @@ impl Failure for Error {
 }
 
 /// Hands out records and writes their events.
+#[derive(Debug)]
 pub struct AuditLog {
     is_enabled: bool,
-    head: Head,
-    on_failure: OnFailure,
+    stream: Stream,
     redaction: Option<Redaction>,
-    metrics: AuditMetrics,
-    appender: Arc<Mutex<Appender>>,
-    /// The last event was not written. Changes under the lock of `appender`.
-    failing: AtomicBool,
-    delivery: Arc<shipper::Delivery>,
     /// Where the spool and the files are.
     places: (PathBuf, PathBuf),
     archive: query::Archive,
@@ -195,23 +203,21 @@ impl AuditLog {
     ///
     /// Errors when the spool or the sink cannot be begun for a reason on this machine.
     pub fn start(config: &Config, metrics: &Metrics) -> Result<(Self, Shipper), Error> {
-        let (writer, metrics) = (Uuid::now_v7(), metrics.audit());
+        let writer = Uuid::now_v7();
         let redaction = Redaction::new(&config.redact).map_err(|field| Error::NoKey { field })?;
-        let sink = sink::open(config, writer).map_err(|source| Error::Open { source })?;
         let directory = config.spool_directory();
-        let spool = spool::open(&config.spool, &directory, writer, sink.name());
-        let (appender, reader) = spool.map_err(|source| Error::Open { source })?;
-        let appender = Arc::new(Mutex::new(appender));
-        let shipper = Shipper::new(reader, Arc::clone(&appender), sink, metrics.clone());
+        let (stream, shipper) = Stream::start(stream::Parts {
+            writer,
+            spool: &config.spool,
+            directory: &directory,
+            sink: sink::open(config, writer).map_err(|source| Error::Open { source })?,
+            on_failure: config.on_failure,
+            metrics: metrics.audit(),
+        })?;
         let log = Self {
             is_enabled: config.enabled,
-            head: Head::of(writer),
-            on_failure: config.on_failure,
+            stream,
             redaction,
-            metrics,
-            appender,
-            failing: AtomicBool::new(false),
-            delivery: shipper.delivery(),
             places: (directory, config.file.directory.clone()),
             archive: query::Archive::of(config),
         };
@@ -255,18 +261,12 @@ impl AuditLog {
 
     /// Whether events can be written; finds out anew if the last one could not.
     pub fn check(&self) -> Result<(), Error> {
-        match self.failing.load(Ordering::Relaxed) {
-            true => self
-                .lock()
-                .probe()
-                .map_err(|source| Error::Write { source }),
-            false => Ok(()),
-        }
+        self.stream.check()
     }
 
     /// Why events cannot be delivered to the sink at present; they wait in the spool meanwhile.
     pub fn undelivered(&self) -> Option<String> {
-        self.delivery.failure()
+        self.stream.delivery().failure()
     }
 
     /// The event of a prediction, as it was written; `None` if it is neither in the spool nor in the files.
@@ -283,95 +283,12 @@ impl AuditLog {
 
     /// Whether the sink has every event so far.
     pub fn is_shipped(&self) -> bool {
-        self.delivery.is_shipped()
+        self.stream.delivery().is_shipped()
     }
 
     /// Whether predictions fail while events cannot be written.
     pub fn refuses(&self) -> bool {
-        self.on_failure == OnFailure::Refuse
-    }
-
-    fn encode(&self, event: &Event<'_>) -> Result<Line<'_>, Error> {
-        Line::encode(&self.head, event).map_err(|source| Error::Encode { source })
-    }
-
-    fn append(&self, line: Result<Line<'_>, Error>) -> Result<Recorded<'_>, Error> {
-        let written = line.and_then(|line| self.append_line(line));
-        match &written {
-            Ok(_) => self.metrics.events.inc(),
-            Err(_) => self.metrics.failures.inc(),
-        }
-        let safe = match (written, self.on_failure) {
-            (Err(_), OnFailure::Drop) => Safe::NOW,
-            (written, _) => written?,
-        };
-        Ok(Recorded { log: self, safe })
-    }
-
-    fn append_line(&self, mut line: Line<'_>) -> Result<Safe, Error> {
-        let (written, was_failing) = {
-            let mut appender = self.lock();
-            let written = append(&mut appender, &mut line);
-            let was_failing = self.failing.swap(written.is_err(), Ordering::Relaxed);
-            (written, was_failing)
-        };
-        match &written {
-            Ok(_) if was_failing => tracing::info!("audit events can be written again"),
-            Err(error) if !was_failing => {
-                let on_failure = self.on_failure;
-                tracing::error!(%error, ?on_failure, "audit events cannot be written");
-            }
-            Ok(_) | Err(_) => {}
-        }
-        written.map_err(|source| Error::Write { source })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Appender> {
-        let appender = self.appender.lock();
-        appender.unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn append(appender: &mut Appender, line: &mut Line<'_>) -> Result<Safe, spool::Error> {
-    let record = line.numbered(appender.sequence())?;
-    appender.append(record)
-}
-
-/// An event that was written, or was not to be.
-#[must_use = "an event is not safe before it is waited for"]
-pub struct Recorded<'a> {
-    log: &'a AuditLog,
-    safe: Safe,
-}
-
-impl Recorded<'_> {
-    /// Waits until the event is as safe as `audit.spool.durability` asks. Only `fsync` has anything to wait for.
-    ///
-    /// Errors only with `refuse`: the prediction must then not be answered. Cancel safe.
-    pub async fn safe(self) -> Result<(), Error> {
-        if self.safe.is_now() {
-            return Ok(());
-        }
-        let Err(error) = self.safe.wait().await else {
-            return Ok(());
-        };
-        self.log.metrics.failures.inc();
-        self.log.failing.store(true, Ordering::Relaxed);
-        match self.log.on_failure {
-            OnFailure::Refuse => Err(Error::Write {
-                source: error.into(),
-            }),
-            OnFailure::Drop => Ok(()),
-        }
-    }
-}
-
-impl fmt::Debug for AuditLog {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AuditLog")
-            .field("head", &self.head)
-            .field("on_failure", &self.on_failure)
-            .finish_non_exhaustive()
+        self.stream.refuses()
     }
 }
 
@@ -408,18 +325,14 @@ impl<'a> AuditRecord<'a> {
         outcome: Result<&Prediction, &dyn Failure>,
     ) -> Result<Recorded<'a>, Error> {
         if !self.is_open {
-            let safe = Safe::NOW;
-            return Ok(Recorded {
-                log: self.log,
-                safe,
-            });
+            return Ok(self.log.stream.nothing());
         }
-        let line = self.log.encode(&match outcome {
+        let line = self.log.stream.encode(&match outcome {
             Ok(prediction) => Event::answered(&self.subject(), prediction),
             Err(failure) => self.failed(&Failed::of(failure)),
         });
         self.is_open = false;
-        self.log.append(line)
+        self.log.stream.append(line)
     }
 
     /// Writes the event of a shadow run: what it gave, and how far that is from what was answered.
@@ -430,7 +343,7 @@ impl<'a> AuditRecord<'a> {
         if !self.is_open {
             return Ok(());
         }
-        let line = self.log.encode(&match outcome {
+        let line = self.log.stream.encode(&match outcome {
             Ok((prediction, differences)) => {
                 Event::shadowed(&self.subject(), prediction, differences)
             }
@@ -438,7 +351,7 @@ impl<'a> AuditRecord<'a> {
         });
         self.is_open = false;
         // Nobody waits for it.
-        self.log.append(line).map(|_recorded| ())
+        self.log.stream.append(line).map(|_recorded| ())
     }
 
     fn failed<'e>(&'e self, failed: &Failed<'e>) -> Event<'e> {
@@ -465,8 +378,9 @@ impl Drop for AuditRecord<'_> {
         }
         let line = self
             .log
+            .stream
             .encode(&self.failed(&unclosed(self.shadow_of.is_some())));
-        let _ = self.log.append(line);
+        let _ = self.log.stream.append(line);
     }
 }
 

@@ -40,8 +40,13 @@ pub(super) struct EventParts<'a> {
     pub(super) features: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(super) outputs: Option<&'a RawValue>,
-    #[serde(borrow)]
+    #[serde(borrow, default)]
     pub(super) status: Cow<'a, str>,
+    /// Of events that are none of predictions; those have neither.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub(super) kind: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) route: Option<String>,
     pub(super) error: Option<ErrorParts>,
     #[serde(borrow)]
     pub(super) difference: Option<&'a RawValue>,

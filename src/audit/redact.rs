@@ -35,6 +35,14 @@ pub struct Config {
     pub fields: BTreeMap<Field, Action>,
 }
 
+impl Config {
+    /// What becomes of a column that a request gives.
+    pub(super) fn action_on(&self, column: &str) -> Option<Action> {
+        let of = |name: &str| self.fields.get(&Field::Request(name.to_owned())).copied();
+        of(column).or_else(|| of("*"))
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "RedactAction")]
@@ -228,14 +236,19 @@ impl Redaction {
     }
 
     fn treatment(&self, action: Option<Action>) -> Treatment<'_> {
-        match (action, &self.key) {
-            (None, _) => Treatment::Keep,
-            (Some(Action::Drop), _) => Treatment::Drop,
-            (Some(Action::Hash), Some(key)) => Treatment::Replace(Replacement::Hash(key)),
-            // `new` sees to it that there is a key; without one nothing may be readable.
-            (Some(Action::Hash), None) | (Some(Action::Mask), _) => {
-                Treatment::Replace(Replacement::Mask)
-            }
+        treat(action, self.key.as_ref())
+    }
+}
+
+/// What an action comes to with this key.
+pub(super) fn treat(action: Option<Action>, key: Option<&hmac::Key>) -> Treatment<'_> {
+    match (action, key) {
+        (None, _) => Treatment::Keep,
+        (Some(Action::Drop), _) => Treatment::Drop,
+        (Some(Action::Hash), Some(key)) => Treatment::Replace(Replacement::Hash(key)),
+        // Rules that hash are not taken without a key; without one nothing may be readable.
+        (Some(Action::Hash), None) | (Some(Action::Mask), _) => {
+            Treatment::Replace(Replacement::Mask)
         }
     }
 }
@@ -267,7 +280,7 @@ impl Replacement<'_> {
         }
     }
 
-    fn one(self, value: &Value) -> Option<Cow<'static, str>> {
+    pub(super) fn one(self, value: &Value) -> Option<Cow<'static, str>> {
         match (self, value) {
             (_, Value::Null) => None,
             (Self::Mask, _) => Some(Cow::Borrowed(MASK)),

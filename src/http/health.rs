@@ -63,6 +63,11 @@ pub(super) async fn ready(State(api): State<Arc<Api>>) -> Response<Body> {
         reasons.push(format!("{error} ({})", error.code()));
     }
     reasons.extend(audit.undelivered());
+    if let Some(http_audit) = &api.http_audit {
+        let unwritten = http_audit.check().err();
+        reasons.extend(unwritten.map(|error| format!("{error} ({})", error.code())));
+        reasons.extend(http_audit.undelivered());
+    }
     let status = match (is_ready, reasons.is_empty()) {
         (false, _) => "not_ready",
         (true, false) => "degraded",

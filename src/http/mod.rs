@@ -4,11 +4,13 @@
 //! queues below refuse what they cannot take. A body is read up to `max_body` and no further.
 //! Not here: anything about features or models beyond calling `predict`.
 
+mod audit;
 mod error;
 mod extract;
 mod feast;
 #[doc(hidden)]
 pub mod fuzz;
+mod gate;
 mod health;
 pub mod jobs;
 mod layers;
@@ -45,6 +47,7 @@ use axum::routing::{get, post};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::audit::http::HttpLog;
 use crate::features::FeatureStore;
 use crate::predict::Predictor;
 use crate::shutdown::Shutdown;
@@ -147,17 +150,25 @@ pub struct Api {
     pub jobs: Option<jobs::Jobs>,
     /// Has the model registry looked at.
     pub registry: crate::models::Handle,
+    /// What versions answered before their gates.
+    pub gates: crate::predict::gate::Reports,
+    /// Absent where no calls but predictions are recorded.
+    pub http_audit: Option<Arc<HttpLog>>,
 }
 
 /// All routes.
 pub fn router(api: Arc<Api>) -> Router {
-    Router::new()
+    let router = Router::new()
         .merge(feast::routes())
         .merge(mlflow::routes())
         .merge(oip::routes())
         .merge(jobs::routes())
         .route("/v1/models", get(models::list))
         .route("/v1/models/{model}", get(models::show))
+        .route(
+            "/v1/models/{model}/versions/{version}/gate",
+            get(gate::show),
+        )
         .route("/v1/models/{model}/predict", post(predict::predict))
         .route("/v1/predictions/{id}", get(predictions::show))
         .route("/v1/audit/query", post(queries::ask))
@@ -170,9 +181,12 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/docs/", get(openapi::redirect))
         .route("/docs/{*file}", get(openapi::swagger_ui))
         .fallback(layers::unknown_route)
-        .method_not_allowed_fallback(layers::method_not_allowed)
-        .layer(layers::Around::new(&api))
-        .with_state(api)
+        .method_not_allowed_fallback(layers::method_not_allowed);
+    let recorded = match audit::Audit::new(&api) {
+        Some(audit) => router.layer(audit),
+        None => router,
+    };
+    recorded.layer(layers::Around::new(&api)).with_state(api)
 }
 
 /// A JSON answer.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json as object};
 
 use super::error::Error;
-use super::{Api, extract, json, problem};
+use super::{Api, extract, gate, json, problem};
 use crate::error::Failure;
 use crate::inference::ServedModel;
 use crate::models::{
@@ -129,6 +129,9 @@ pub struct Version {
     /// Until when a version that nothing wants any more stays loaded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kept_until: Option<Timestamp>,
+    /// Of a version that the plain name may move to only by its answers to recorded predictions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gate: Option<gate::Status>,
     #[serde(flatten)]
     pub loaded: Option<Loaded>,
 }
@@ -312,6 +315,10 @@ fn describe_version(
         state,
         error,
         kept_until: status.kept_until,
+        gate: status
+            .gate
+            .as_ref()
+            .map(|gate| gate::describe(&model.name, status.version, gate)),
         loaded,
     }
 }
@@ -357,7 +364,7 @@ fn describe_batching(model: &ServedModel) -> Batching {
     }
 }
 
-fn failure(error: &dyn Failure) -> LoadFailure {
+pub(super) fn failure(error: &dyn Failure) -> LoadFailure {
     LoadFailure {
         code: error.code(),
         message: error.to_string(),

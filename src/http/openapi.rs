@@ -392,6 +392,15 @@ fn general_paths() -> Map<String, Value> {
     );
     recorded["get"]["parameters"] = json!([{ "name": "id", "in": "path", "required": true,
         "schema": { "type": "string", "format": "uuid" }, "description": "`id` of an answer" }]);
+    let mut gate_report = json_of(
+        "What a version answered to recorded predictions, compared with what was answered",
+        json!({ "type": "object" }),
+        "models",
+    );
+    gate_report["get"]["parameters"] = json!([
+        { "name": "model", "in": "path", "required": true, "schema": { "type": "string" } },
+        { "name": "version", "in": "path", "required": true, "schema": { "type": "integer" } },
+    ]);
     let text = |summary: &str| {
         json!({ "get": { "tags": ["health"], "summary": summary, "responses": {
             "200": { "description": "OK", "content": { "text/plain": { "schema": { "type": "string" } } } } } } })
@@ -408,6 +417,7 @@ fn general_paths() -> Map<String, Value> {
         ),
         ("/v1/models/{model}", show),
         ("/v1/models/{model}/predict", predict),
+        ("/v1/models/{model}/versions/{version}/gate", gate_report),
         ("/v1/predictions/{id}", recorded),
         ("/v1/audit/query", super::queries::openapi_path()),
         (

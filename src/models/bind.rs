@@ -1,7 +1,11 @@
 //! How a version gets what the layer above needs to serve it, without this layer knowing what that is.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use futures::future::{self, BoxFuture, FutureExt};
+
+use super::catalog::ServedVersion;
 use crate::error::Failure;
 use crate::inference::Queueing;
 use crate::types::names::ModelVersion;
@@ -19,6 +23,39 @@ pub trait Binder: Send + Sync + 'static {
     fn queueing(&self, _name: &str, _version: ModelVersion) -> Queueing {
         Queueing::default()
     }
+
+    /// Runs recent real requests on a version that is loaded, before any name moves to it. Nothing that fails there keeps it
+    /// from going live.
+    fn warm_up<'a>(&'a self, _version: &'a ServedVersion<Self::Plan>) -> BoxFuture<'a, ()> {
+        future::ready(()).boxed()
+    }
+
+    /// Whether the model's plain name moves to a newer version only once that was judged.
+    fn is_gated(&self, _name: &str) -> bool {
+        false
+    }
+
+    /// Judges a newer version that is loaded, before the plain name moves to it from the version `served`.
+    fn judge(
+        &self,
+        _candidate: Arc<ServedVersion<Self::Plan>>,
+        _served: ModelVersion,
+    ) -> BoxFuture<'static, Verdict> {
+        future::ready(Verdict::Passed("there is no gate".to_owned())).boxed()
+    }
+}
+
+/// What came of judging a version.
+#[derive(Debug)]
+pub enum Verdict {
+    /// The name may move; what was found, in a sentence.
+    Passed(String),
+    /// The name may move; why there was nothing to judge by, in a sentence.
+    Unjudged(String),
+    /// The version stays out, until the name is pointed to it anew or its files change.
+    Refused(BindError),
+    /// It could not be judged, and stays out until it could be.
+    Failed(BindError),
 }
 
 /// A version that may go live.

@@ -117,8 +117,34 @@ pub struct VersionStatus<P> {
     pub state: VersionState<P>,
     /// Why it could not be loaded or bound anew, for a version that serves as it was before.
     pub setback: Option<Arc<LoadError>>,
+    /// What became of it before the plain name's gate, if it stood there.
+    pub gate: Option<Gate>,
     /// Until when a loaded version that nothing wants any more stays, for going back to it.
     pub kept_until: Option<Timestamp>,
+}
+
+/// Whether the plain name may move to a version, where recorded predictions decide that.
+#[derive(Debug, Clone)]
+pub enum Gate {
+    /// It is being judged.
+    Pending,
+    /// What was found, in a sentence.
+    Passed(Arc<str>),
+    /// It passed because there was too little to judge it by.
+    Unjudged(Arc<str>),
+    Refused(Arc<LoadError>),
+    /// It could not be judged; that is tried again.
+    Failed(Arc<LoadError>),
+}
+
+impl Gate {
+    /// Why the version stays out, if it does.
+    pub fn failure(&self) -> Option<&Arc<LoadError>> {
+        match self {
+            Self::Refused(failure) | Self::Failed(failure) => Some(failure),
+            Self::Pending | Self::Passed(_) | Self::Unjudged(_) => None,
+        }
+    }
 }
 
 pub enum VersionState<P> {

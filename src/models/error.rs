@@ -128,6 +128,8 @@ pub enum LoadError {
     Bind(BindError),
     #[error("the model does not run on its own input example: {0}")]
     InputExample(inference::Error),
+    #[error("{0}")]
+    Gate(BindError),
 }
 
 impl Failure for LoadError {
@@ -136,7 +138,7 @@ impl Failure for LoadError {
             Self::Registry(error) => error.class(),
             Self::Artifact(error) => error.class(),
             Self::Inference(error) => error.class(),
-            Self::Bind(error) => error.class(),
+            Self::Bind(error) | Self::Gate(error) => error.class(),
             Self::InputExample(_) => ErrorClass::Unavailable,
         }
     }
@@ -146,7 +148,7 @@ impl Failure for LoadError {
             Self::Registry(error) => error.code(),
             Self::Artifact(error) => error.code(),
             Self::Inference(error) => error.code(),
-            Self::Bind(error) => error.code(),
+            Self::Bind(error) | Self::Gate(error) => error.code(),
             Self::InputExample(_) => "model_input_example_fails",
         }
     }
@@ -156,7 +158,7 @@ impl Failure for LoadError {
             Self::Registry(error) => error.hint(),
             Self::Artifact(error) => error.hint(),
             Self::Inference(error) => error.hint(),
-            Self::Bind(error) => error.hint(),
+            Self::Bind(error) | Self::Gate(error) => error.hint(),
             Self::InputExample(_) => Some(
                 "log the model again with an input example that it runs on, or without one"
                     .to_owned(),

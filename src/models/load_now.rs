@@ -1,6 +1,6 @@
 //! Loading on demand: the registry is looked at now, and the caller waits for what comes of it for one model.
 
-use super::catalog::{ModelCatalog, ModelStatus, VersionState};
+use super::catalog::{Gate, ModelCatalog, ModelStatus, VersionState, VersionStatus};
 use super::error::Error;
 use super::watcher::Handle;
 use crate::types::deadline::Deadline;
@@ -40,8 +40,11 @@ impl<P> ModelCatalog<P> {
 
 impl<P> ModelStatus<P> {
     fn is_loading(&self) -> bool {
-        let mut states = self.versions.iter().map(|status| &status.state);
-        states.any(|state| matches!(state, VersionState::Loading))
+        let is_pending = |status: &VersionStatus<P>| {
+            matches!(status.state, VersionState::Loading)
+                || matches!(status.gate, Some(Gate::Pending))
+        };
+        self.versions.iter().any(is_pending)
     }
 
     /// Every name means the version that the registry wants.
@@ -51,8 +54,15 @@ impl<P> ModelStatus<P> {
             return unavailable(self.name.to_string(), trouble.clone());
         }
         for behind in &self.behind {
-            let status = self.version(behind.wanted);
-            if let Some(VersionState::Failed(failure)) = status.map(|status| &status.state) {
+            let Some(status) = self.version(behind.wanted) else {
+                continue;
+            };
+            let gate = status.gate.as_ref().and_then(Gate::failure);
+            let failure = match &status.state {
+                VersionState::Failed(failure) => Some(failure),
+                VersionState::Loaded(_) | VersionState::Loading | VersionState::NotServed => gate,
+            };
+            if let Some(failure) = failure {
                 let name = format!("{}:{}", self.name, behind.wanted);
                 return unavailable(name, failure.clone());
             }

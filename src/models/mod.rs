@@ -23,9 +23,9 @@ pub mod traffic;
 mod warm_up;
 mod watcher;
 
-pub use bind::{BindError, Binder, Candidate};
+pub use bind::{BindError, Binder, Candidate, Verdict};
 pub use catalog::{
-    Behind, ModelCatalog, ModelStatus, Readiness, RegistryFailure, RegistryStatus, Resolved,
+    Behind, Gate, ModelCatalog, ModelStatus, Readiness, RegistryFailure, RegistryStatus, Resolved,
     ServedVersion, Serving, VersionState, VersionStatus,
 };
 pub use config::{Aliases, Config, Ready, Versions, Webhook};

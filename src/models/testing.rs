@@ -78,6 +78,7 @@ pub(crate) fn publish<P>(
                 version,
                 state,
                 setback: None,
+                gate: None,
                 kept_until: None,
             })
             .collect(),

@@ -6,13 +6,14 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::gate;
 use crate::inference::{batcher, response_cache};
 use crate::models::traffic;
 use crate::types::cell::Cell;
 use crate::types::names::ModelVersion;
 
 /// How one model is served.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The version that the plain name stands for, whatever the aliases say.
@@ -32,6 +33,8 @@ pub struct Config {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "Option<String>", extend("format" = "duration"))]
     pub max_age: Option<Duration>,
+    /// The newest so many recorded rows are run on a version before it serves, so that it does so warm; 0 for none.
+    pub warm_up_rows: usize,
     /// Values that stand in for features, by feature name, `view__feature` or `view:feature`; used by the policy
     /// `default` of `on_missing` and `on_stale`.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
@@ -42,6 +45,28 @@ pub struct Config {
     pub batching: batcher::Config,
     /// Whether answers are kept for calls with the same inputs.
     pub cache: response_cache::Config,
+    /// What a newer version must show before the plain name moves to it.
+    #[serde(deserialize_with = "gate::checked")]
+    pub gate: gate::Config,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            version: None,
+            alias: None,
+            features: None,
+            on_missing: OnMissing::default(),
+            on_stale: OnStale::default(),
+            max_age: None,
+            warm_up_rows: 32,
+            defaults: BTreeMap::new(),
+            traffic: traffic::Config::default(),
+            batching: batcher::Config::default(),
+            cache: response_cache::Config::default(),
+            gate: gate::Config::default(),
+        }
+    }
 }
 
 /// What to do with a feature that is not in the store, or null in it.

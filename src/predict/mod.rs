@@ -12,12 +12,14 @@ mod call;
 mod config;
 mod convert;
 mod error;
+pub mod gate;
 mod given;
 mod interface;
 pub mod json;
 mod on_demand;
 mod plan;
 mod rehearse;
+pub mod replay;
 mod rollout;
 mod scoring;
 

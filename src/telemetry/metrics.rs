@@ -129,6 +129,46 @@ const AUDIT_LOST: Metric = metric(
     &[],
     "Audit events that were in the spool and cannot be read any more.",
 );
+const HTTP_AUDIT_EVENTS: Metric = metric(
+    "terrarium_http_audit_events_total",
+    &["stream"],
+    "Audit events of HTTP calls that were written: `requests`, `responses`.",
+);
+const HTTP_AUDIT_FAILURES: Metric = metric(
+    "terrarium_http_audit_failures_total",
+    &["stream"],
+    "Audit events of HTTP calls that could not be written.",
+);
+const HTTP_AUDIT_SHIPPED: Metric = metric(
+    "terrarium_http_audit_shipped_total",
+    &["stream"],
+    "Audit events of HTTP calls that the sink has.",
+);
+const HTTP_AUDIT_SHIP_FAILURES: Metric = metric(
+    "terrarium_http_audit_ship_failures_total",
+    &["stream"],
+    "Times that shipping audit events of HTTP calls failed and began anew.",
+);
+const HTTP_AUDIT_SPOOL_BYTES: Metric = metric(
+    "terrarium_http_audit_spool_bytes",
+    &["stream"],
+    "Size of the audit spools of HTTP calls.",
+);
+const HTTP_AUDIT_SPOOL_EVENTS: Metric = metric(
+    "terrarium_http_audit_spool_events",
+    &["stream"],
+    "Audit events of HTTP calls that the sink does not have yet.",
+);
+const HTTP_AUDIT_DAMAGED_SEGMENTS: Metric = metric(
+    "terrarium_http_audit_damaged_segments_total",
+    &["stream"],
+    "Damages found in segments of the audit spools of HTTP calls; the segments are put aside.",
+);
+const HTTP_AUDIT_LOST: Metric = metric(
+    "terrarium_http_audit_lost_total",
+    &["stream"],
+    "Audit events of HTTP calls that were in a spool and cannot be read any more.",
+);
 const HTTP_REQUESTS: Metric = metric(
     "terrarium_http_requests_total",
     &["route", "status"],
@@ -163,6 +203,11 @@ const MODEL_LOADS: Metric = metric(
     "terrarium_model_loads_total",
     &["model", "outcome"],
     "Attempts to load a model version: `loaded` or `failed`.",
+);
+const MODEL_GATES: Metric = metric(
+    "terrarium_model_gates_total",
+    &["model", "outcome"],
+    "Versions judged by recorded predictions before the plain name moves to them: `passed`, `unjudged` for too few rows, `refused`, or `failed` to be judged.",
 );
 const MODEL_SWAPS: Metric = metric(
     "terrarium_model_swaps_total",
@@ -278,6 +323,7 @@ pub struct Metrics {
     shadow_runs: IntCounterVec,
     queues: QueuesMetrics,
     audit: AuditMetrics,
+    http_audit: HttpAuditMetrics,
     http_requests: IntCounterVec,
     http_in_flight: IntGauge,
     models: ModelsMetrics,
@@ -325,6 +371,7 @@ impl Metrics {
                 damaged_segments: counter(&registry, &AUDIT_DAMAGED_SEGMENTS),
                 lost: counter(&registry, &AUDIT_LOST),
             },
+            http_audit: HttpAuditMetrics::new(&registry),
             http_requests: counters(&registry, &HTTP_REQUESTS),
             http_in_flight: gauge(&registry, &HTTP_IN_FLIGHT),
             models: ModelsMetrics::new(&registry),
@@ -388,6 +435,11 @@ impl Metrics {
 
     pub fn audit(&self) -> AuditMetrics {
         self.audit.clone()
+    }
+
+    /// Of one stream of HTTP calls, by its name in a closed set.
+    pub fn http_audit(&self, stream: &'static str) -> AuditMetrics {
+        self.http_audit.of(stream)
     }
 
     /// Counts an HTTP answer. `route` is the template of the route table, or one fixed word where none matched.
@@ -664,6 +716,58 @@ pub struct AuditMetrics {
     pub lost: IntCounter,
 }
 
+/// The same for each stream of HTTP calls.
+#[derive(Debug)]
+struct HttpAuditMetrics {
+    counters: [IntCounterVec; 6],
+    gauges: [IntGaugeVec; 2],
+}
+
+impl HttpAuditMetrics {
+    fn new(registry: &Registry) -> Self {
+        let gauges =
+            |metric: &Metric| in_registry(registry, IntGaugeVec::new(opts(metric), metric.labels));
+        Self {
+            counters: [
+                &HTTP_AUDIT_EVENTS,
+                &HTTP_AUDIT_FAILURES,
+                &HTTP_AUDIT_SHIPPED,
+                &HTTP_AUDIT_SHIP_FAILURES,
+                &HTTP_AUDIT_DAMAGED_SEGMENTS,
+                &HTTP_AUDIT_LOST,
+            ]
+            .map(|metric| counters(registry, metric)),
+            gauges: [&HTTP_AUDIT_SPOOL_BYTES, &HTTP_AUDIT_SPOOL_EVENTS].map(gauges),
+        }
+    }
+
+    fn of(&self, stream: &'static str) -> AuditMetrics {
+        let counter = |metric: &IntCounterVec| metric.with_label_values(&[stream]);
+        let [
+            events,
+            failures,
+            shipped,
+            ship_failures,
+            damaged_segments,
+            lost,
+        ] = self.counters.each_ref().map(counter);
+        let [spool_bytes, spool_events] = self
+            .gauges
+            .each_ref()
+            .map(|metric| metric.with_label_values(&[stream]));
+        AuditMetrics {
+            events,
+            failures,
+            shipped,
+            ship_failures,
+            spool_bytes,
+            spool_events,
+            damaged_segments,
+            lost,
+        }
+    }
+}
+
 /// Counts reads of the feature registry. Clones count into the same place.
 #[derive(Debug, Clone)]
 pub struct FeatureRegistryMetrics {
@@ -704,6 +808,7 @@ pub struct ModelsMetrics {
     pub reads_failed: IntCounter,
     pub swaps: IntCounter,
     loads: IntCounterVec,
+    gates: IntCounterVec,
     loaded: IntGauge,
     failures: IntGauge,
     kept: IntGauge,
@@ -721,6 +826,7 @@ impl ModelsMetrics {
             reads_failed: read("failed"),
             swaps: counter(registry, &MODEL_SWAPS),
             loads: counters(registry, &MODEL_LOADS),
+            gates: counters(registry, &MODEL_GATES),
             loaded: gauge(registry, &MODELS_LOADED),
             failures: gauge(registry, &MODEL_LOAD_FAILURES),
             kept: gauge(registry, &MODELS_KEPT),
@@ -737,6 +843,11 @@ impl ModelsMetrics {
     /// A version of a registered model did not.
     pub fn not_loaded(&self, model: &str) {
         self.loads.with_label_values(&[model, "failed"]).inc();
+    }
+
+    /// A version was judged, with an outcome of a closed set.
+    pub fn judged(&self, model: &str, outcome: &'static str) {
+        self.gates.with_label_values(&[model, outcome]).inc();
     }
 
     /// How many versions are served, failed to load the last time and are kept, and how many names are behind.

@@ -101,6 +101,33 @@ pub(super) fn open(config: &audit::Config, writer: Uuid) -> io::Result<Box<dyn A
     )
 }
 
+/// The sink of one stream of HTTP calls: its topic where there are brokers, else files in its directory.
+pub(super) fn open_http(
+    config: &audit::Config,
+    directory: &Path,
+    topic: &str,
+    writer: Uuid,
+) -> io::Result<Box<dyn AuditSink>> {
+    if let Some(kafka) = &config.kafka {
+        return kafka::sink(kafka::Config {
+            topic: topic.to_owned(),
+            dead_letter_topic: None,
+            // The other formats are of predictions.
+            format: kafka::Format::Json,
+            key: kafka::Key::Event,
+            ..kafka.clone()
+        });
+    }
+    let files = file::Config {
+        directory: directory.to_owned(),
+        // The columns of the other are those of predictions.
+        format: file::Format::JsonLines,
+        ..config.file.clone()
+    };
+    let should_sync = config.spool.durability == Durability::Fsync;
+    file::open(files, writer, should_sync, config.spool.max_size)
+}
+
 /// All files of a directory, oldest first.
 pub(super) fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     file::list(directory)

@@ -32,7 +32,7 @@ pub struct Loader<B: Binder> {
     runtime: Runtime,
     /// Where versions are opened and closed.
     pub(super) thread: Arc<Thread>,
-    binder: Arc<B>,
+    pub(super) binder: Arc<B>,
     pub(super) policy: Arc<Policy>,
     pub(super) traffic: Arc<Rules<B::Plan>>,
 }

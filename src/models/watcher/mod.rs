@@ -4,16 +4,20 @@
 //! that a slow registry or a large download holds up neither an alias that moves to a version in memory nor new features.
 //!
 //! Invariants:
-//! - A name moves only to a version that is loaded, bound and warm; until then, or for good if that fails, it means the
+//! - A name moves only to a version that is loaded, bound and warm, and a plain name with a gate (`gate`) only to one that
+//!   passes it; until then, or for good if that fails, it means the
 //!   version that served before.
 //! - A version in memory is not loaded again while its files and its name stay; versions load one after another.
 //! - A look that fails changes nothing of what is served.
 //! - A swap is one store of a pointer; requests keep the version that they resolved, to its end.
 //!
 //! Not here: how one version is loaded (`load`), which are wanted (`policy`), what names stand for (`places`), what is in
-//! memory (`slots`), when to look (`looks`), what goes on beside (`work`).
+//! memory (`slots`), what may take a gated name (`gate`), when to look (`looks`), what goes on beside (`work`).
 
 mod files;
+mod gate;
+#[cfg(test)]
+mod gate_tests;
 mod load;
 mod looks;
 mod places;
@@ -87,9 +91,10 @@ pub struct Watcher<B: Binder> {
     slots: Slots<B::Plan>,
     /// What the names stood for when that was last a loaded version.
     places: BTreeMap<Arc<str>, Places>,
-    /// What is going on beside: at most one look, one load, one binding and one write of the saved set.
+    /// What is going on beside: at most one look, one load, one verdict, one binding and one write of the saved set.
     work: FuturesUnordered<BoxFuture<'static, Event<B::Plan>>>,
     loading: Option<Key>,
+    judging: Option<Key>,
     binding: bool,
     /// Versions that want a new plan.
     to_bind: BTreeSet<Key>,
@@ -147,6 +152,7 @@ impl<B: Binder> Watcher<B> {
             places: BTreeMap::new(),
             work: FuturesUnordered::new(),
             loading: None,
+            judging: None,
             binding: false,
             to_bind: BTreeSet::new(),
             features: Features::default(),
@@ -296,6 +302,16 @@ impl<B: Binder> Watcher<B> {
                 }
                 self.tried(key, tags, *attempt);
             }
+            Event::Judged {
+                key,
+                candidate,
+                served,
+                verdict,
+            } => {
+                self.judging = None;
+                self.dirty = true;
+                self.judged(&key, &candidate, served, verdict);
+            }
             Event::Bound(versions) => {
                 self.binding = false;
                 self.dirty = true;
@@ -405,6 +421,7 @@ impl<B: Binder> Watcher<B> {
         self.collect |= kept.has_let_go;
         self.dirty |= kept.has_changed;
         self.begin_loading(&in_use, now);
+        self.begin_judging(now);
         self.begin_binding(&in_use, now);
         if std::mem::take(&mut self.dirty) {
             self.publish(&chosen);
@@ -434,7 +451,12 @@ impl<B: Binder> Watcher<B> {
         for (name, wish) in &self.wishes {
             let before = self.places.get(name).unwrap_or(&before);
             let known = |version| self.known(&(Arc::clone(name), version));
-            chosen.insert(Arc::clone(name), before.choose(wish, known));
+            let waiting = gate::waiting(wish, before).filter(|_| self.loader.binder.is_gated(name));
+            let is_held = |version| {
+                waiting.is_some_and(|(wanted, _)| wanted == version)
+                    && gate::is_held(&self.slots, &(Arc::clone(name), version))
+            };
+            chosen.insert(Arc::clone(name), before.choose(wish, known, is_held));
         }
         chosen
     }

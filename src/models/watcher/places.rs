@@ -33,7 +33,16 @@ pub(super) enum Known {
 
 impl Places {
     /// `self` is what the names stood for when that was last a loaded version.
-    pub(super) fn choose(&self, wish: &Wish, known: impl Fn(ModelVersion) -> Known) -> Chosen {
+    /// `is_held`: the version must not take the plain name, nor the alias that it goes by, in place of what they stood for.
+    pub(super) fn choose(
+        &self,
+        wish: &Wish,
+        known: impl Fn(ModelVersion) -> Known,
+        is_held: impl Fn(ModelVersion) -> bool,
+    ) -> Chosen {
+        let serving = wish.serving.as_ref().ok();
+        let serving_alias = serving.and_then(|serving| serving.alias.as_deref());
+
         let mut chosen = Chosen {
             places: Self::default(),
             behind: Vec::new(),
@@ -43,7 +52,8 @@ impl Places {
             let alias: Arc<str> = Arc::from(alias.as_str());
             let before = self.aliases.get(&alias).copied();
             let before = before.filter(|_| wish.followed.contains(&alias));
-            let version = chosen.place(*wanted, before, &known);
+            let is_held = serving_alias == Some(&*alias) && is_held(*wanted);
+            let version = chosen.place(*wanted, before, is_held, &known);
             if version != *wanted {
                 chosen.behind.push(Behind {
                     alias: Some(Arc::clone(&alias)),
@@ -55,7 +65,8 @@ impl Places {
         }
         if let Ok(serving) = &wish.serving {
             let before = self.serving.as_ref().map(|before| before.version);
-            let version = chosen.place(serving.version, before, &known);
+            let is_held = is_held(serving.version);
+            let version = chosen.place(serving.version, before, is_held, &known);
             let of_alias = serving
                 .alias
                 .as_ref()
@@ -95,12 +106,18 @@ impl Chosen {
         &mut self,
         wanted: ModelVersion,
         before: Option<ModelVersion>,
+        is_held: bool,
         known: &impl Fn(ModelVersion) -> Known,
     ) -> ModelVersion {
         let Some(before) = before.filter(|before| *before != wanted) else {
             return wanted;
         };
         match (known(wanted), known(before)) {
+            (Known::Loaded, Known::Loaded) if is_held => before,
+            (Known::Loaded, Known::Nothing) if is_held => {
+                self.stand_ins.insert(before);
+                before
+            }
             (Known::Loaded, _) => wanted,
             (Known::Failed | Known::Nothing, Known::Loaded) => before,
             (Known::Failed, Known::Nothing) => {

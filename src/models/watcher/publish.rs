@@ -20,9 +20,10 @@ impl<B: Binder> Watcher<B> {
     /// Replaces the catalog's snapshot.
     pub(super) fn publish(&mut self, chosen: &BTreeMap<Arc<str>, Chosen>) {
         let mut models = Vec::with_capacity(self.wishes.len());
+        let before_gates = self.before_gates();
         for (name, wish) in &self.wishes {
             if let Some(chosen) = chosen.get(name) {
-                models.push(self.status(name, wish, chosen));
+                models.push(self.status(name, wish, chosen, &before_gates));
             }
         }
         self.catalog.publish(Snapshot::new(models, self.tried));
@@ -33,7 +34,14 @@ impl<B: Binder> Watcher<B> {
         self.note_what_to_save();
     }
 
-    fn status(&self, name: &Arc<str>, wish: &Wish, chosen: &Chosen) -> ModelStatus<B::Plan> {
+    fn status(
+        &self,
+        name: &Arc<str>,
+        wish: &Wish,
+        chosen: &Chosen,
+        before_gates: &BTreeMap<Arc<str>, ModelVersion>,
+    ) -> ModelStatus<B::Plan> {
+        let before_gate = before_gates.get(name);
         let held: BTreeMap<_, _> = self.slots.of_model(name).collect();
         let mut numbers: BTreeSet<ModelVersion> = wish.wanted.clone();
         numbers.extend(wish.registered.versions.keys());
@@ -41,7 +49,7 @@ impl<B: Binder> Watcher<B> {
         let versions = numbers.into_iter().map(|version| {
             let slot = held.get(&version).copied();
             let is_wanted = wish.wanted.contains(&version) || chosen.stand_ins.contains(&version);
-            version_status(version, slot, is_wanted)
+            version_status(version, slot, is_wanted, before_gate == Some(&version))
         });
         let aliases = chosen.places.aliases.iter();
         ModelStatus {
@@ -151,6 +159,7 @@ fn version_status<P>(
     version: ModelVersion,
     slot: Option<&Slot<P>>,
     is_wanted: bool,
+    waits: bool,
 ) -> VersionStatus<P> {
     let served = slot.and_then(|slot| slot.served.as_ref());
     let failure = slot.and_then(|slot| slot.failure.as_ref());
@@ -164,6 +173,9 @@ fn version_status<P>(
     VersionStatus {
         version,
         kept_until: slot.and_then(Slot::kept_until).filter(|_| served.is_some()),
+        gate: slot
+            .filter(|_| served.is_some())
+            .and_then(|slot| slot.judged.status(waits)),
         state,
         setback,
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::files::Files;
+use super::gate::Judged;
 use super::load::{Attempt, Tags};
 use crate::inference::ServedModel;
 use crate::models::catalog::ServedVersion;
@@ -33,6 +34,8 @@ pub(super) struct Slot<P> {
     files: Option<Files>,
     /// The files have changed since.
     is_stale: bool,
+    /// Whether the plain name may move to it, where that is asked.
+    pub(super) judged: Judged,
     unwanted: Option<Unwanted>,
 }
 
@@ -68,6 +71,7 @@ impl<P> Slot<P> {
             tags,
             files: None,
             is_stale: false,
+            judged: Judged::NotYet,
             unwanted: None,
         }
     }
@@ -111,6 +115,10 @@ impl<P> Slots<P> {
 
     pub(super) fn get(&self, key: &Key) -> Option<&Slot<P>> {
         self.slots.get(key)
+    }
+
+    pub(super) fn get_mut(&mut self, key: &Key) -> Option<&mut Slot<P>> {
+        self.slots.get_mut(key)
     }
 
     pub(super) fn is_loaded(&self, key: &Key) -> bool {
@@ -188,6 +196,7 @@ impl<P> Slots<P> {
         match attempt.outcome {
             Ok(served) => {
                 slot.failure = None;
+                slot.judged = Judged::NotYet;
                 if let Some(before) = slot.served.replace(Arc::new(served)) {
                     self.leaving.push(before.model.clone());
                 }
@@ -229,6 +238,18 @@ impl<P> Slots<P> {
             }
             Err(error) => slot.fail(error, None),
         }
+    }
+
+    /// Lets verdicts count no more of versions that are not `wanted`; `true` if there were any.
+    pub(super) fn forget_verdicts(&mut self, wanted: impl Fn(&Key) -> bool) -> bool {
+        let mut has_changed = false;
+        for (key, slot) in &mut self.slots {
+            if !matches!(slot.judged, Judged::NotYet) && !wanted(key) {
+                slot.judged = Judged::NotYet;
+                has_changed = true;
+            }
+        }
+        has_changed
     }
 
     /// The tags that a version was last bound or tried by.
@@ -295,7 +316,12 @@ impl<P> Slots<P> {
             .slots
             .values()
             .filter_map(|slot| slot.unwanted?.since.checked_add(self.keep.time));
-        retries.chain(kept).filter(|due| *due > now).min()
+        let judged = self.slots.values().filter_map(|slot| slot.judged.retry());
+        retries
+            .chain(kept)
+            .chain(judged)
+            .filter(|due| *due > now)
+            .min()
     }
 
     pub(super) fn is_waiting_for_requests(&self) -> bool {

@@ -17,7 +17,7 @@ use crate::types::names::ModelVersion;
 
 /// A registry that says what it is told to, and counts.
 #[derive(Default)]
-struct Scripted {
+pub(super) struct Scripted {
     /// By name.
     models: Mutex<BTreeMap<String, Registered>>,
     is_down: AtomicBool,
@@ -36,7 +36,7 @@ struct Registered {
 
 impl Scripted {
     /// Model `a` with these versions, and its champion.
-    fn new(versions: &[(u64, &'static str)], champion: u64) -> Arc<Self> {
+    pub(super) fn new(versions: &[(u64, &'static str)], champion: u64) -> Arc<Self> {
         let scripted = Self::default();
         let versions = versions.iter().copied().collect();
         let aliases = BTreeMap::from([("champion".to_owned(), champion)]);
@@ -45,7 +45,7 @@ impl Scripted {
         Arc::new(scripted)
     }
 
-    fn point(&self, alias: &str, version: u64) {
+    pub(super) fn point(&self, alias: &str, version: u64) {
         let mut models = self.models.lock().unwrap();
         let aliases = &mut models.get_mut("a").unwrap().aliases;
         aliases.insert(alias.to_owned(), version);
@@ -117,10 +117,10 @@ impl ModelRegistry for Scripted {
     }
 }
 
-const LINEAR: &str = "linreg_col";
+pub(super) const LINEAR: &str = "linreg_col";
 const TENSOR: &str = "linreg_tensor";
 /// There are no such files.
-const BROKEN: &str = "no_such_model";
+pub(super) const BROKEN: &str = "no_such_model";
 
 fn loader(registry: &Arc<Scripted>, policy: Policy) -> Loader<CountInputs> {
     let registry: Arc<dyn ModelRegistry> = Arc::<Scripted>::clone(registry);
@@ -154,7 +154,7 @@ fn keeping(time: Duration, most: usize) -> Policy {
 
 impl<B: Binder> Watcher<B> {
     /// As `run` does when told to look, to the end.
-    async fn look_now(&mut self) {
+    pub(super) async fn look_now(&mut self) {
         self.look();
         self.settle().await;
     }

@@ -102,15 +102,12 @@ impl Models {
     }
 }
 
-pub(super) fn resolve(
-    catalog: &ModelCatalog<usize>,
-    reference: &str,
-) -> Result<Resolved<usize>, Error> {
+pub(super) fn resolve<P>(catalog: &ModelCatalog<P>, reference: &str) -> Result<Resolved<P>, Error> {
     catalog.resolve(&reference.parse().unwrap())
 }
 
 /// `version@alias` of what a reference stands for.
-pub(super) fn resolved(catalog: &ModelCatalog<usize>, reference: &str) -> String {
+pub(super) fn resolved<P>(catalog: &ModelCatalog<P>, reference: &str) -> String {
     let resolved = resolve(catalog, reference).unwrap();
     match resolved.alias {
         Some(alias) => format!("{}@{alias}", resolved.version.version),

@@ -1,4 +1,4 @@
-//! What goes on beside the watcher: looks, loads, bindings, files and engines that are let go; each comes back as an event.
+//! What goes on beside the watcher: looks, loads, verdicts, bindings, files and engines that are let go; each comes back as an event.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,10 +10,11 @@ use tokio::time::Instant;
 use super::Watcher;
 use super::load::{Attempt, Loader, Tags};
 use super::slots::{Key, Need};
-use crate::models::bind::{BindError, Binder};
+use crate::models::bind::{BindError, Binder, Verdict};
 use crate::models::catalog::ServedVersion;
 use crate::models::registry::{self, Listing};
 use crate::shutdown::run_blocking;
+use crate::types::names::ModelVersion;
 
 /// Longest wait for one listing of the registry, whatever the registry's own limits are.
 const LIST_LIMIT: Duration = Duration::from_secs(60);
@@ -31,6 +32,13 @@ pub(super) enum Event<P> {
         /// Of the features when the load began.
         generation: u64,
         attempt: Box<Attempt<P>>,
+    },
+    Judged {
+        key: Key,
+        candidate: Arc<ServedVersion<P>>,
+        /// What served when it began.
+        served: ModelVersion,
+        verdict: Verdict,
     },
     Bound(Vec<Bound<P>>),
     Saved(std::io::Result<()>),
@@ -95,6 +103,9 @@ impl<B: Binder> Watcher<B> {
             let load = async move {
                 let (name, version) = key.clone();
                 let attempt = loader.load(name, version, tags.clone()).await;
+                if let Ok(served) = &attempt.outcome {
+                    loader.binder.warm_up(served).await;
+                }
                 Event::Tried {
                     key,
                     tags,

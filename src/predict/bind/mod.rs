@@ -15,17 +15,19 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use error::Error;
+use futures::future::{self, BoxFuture, FutureExt};
 
 use super::assemble::value_of;
 use super::config::{Config, OnMissing, OnStale};
 use super::convert::check;
+use super::gate::Record;
 use selection::Selected;
 
 use super::plan::{PlannedColumn, ServingPlan, Slot, Source};
 use super::scoring::Scorer;
 use crate::features::{FeatureStore, OnlinePlan};
 use crate::inference::Queueing;
-use crate::models::{BindError, Binder, Candidate};
+use crate::models::{BindError, Binder, Candidate, ServedVersion, Verdict};
 use crate::telemetry::metrics::Metrics;
 use crate::types::names::{FeatureRef, ModelVersion};
 use crate::types::value::Value;
@@ -35,6 +37,8 @@ pub struct PlanBinder {
     features: Option<Arc<FeatureStore>>,
     models: BTreeMap<String, Config>,
     metrics: Arc<Metrics>,
+    /// Absent where there are no recorded predictions to look at.
+    record: Option<Record>,
 }
 
 impl PlanBinder {
@@ -47,6 +51,15 @@ impl PlanBinder {
             features,
             models,
             metrics,
+            record: None,
+        }
+    }
+
+    /// The same, and versions are warmed up and judged by these recorded predictions.
+    pub fn with_record(self, record: Record) -> Self {
+        Self {
+            record: Some(record),
+            ..self
         }
     }
 }
@@ -66,6 +79,38 @@ impl Binder for PlanBinder {
             batching: config.map(|config| config.batching).unwrap_or_default(),
             cache: config.map(|config| config.cache).unwrap_or_default(),
             metrics: self.metrics.queue(name, version),
+        }
+    }
+
+    fn warm_up<'a>(&'a self, version: &'a ServedVersion<ServingPlan>) -> BoxFuture<'a, ()> {
+        let config = self.models.get(&*version.name);
+        let rows = config.map_or_else(
+            || Config::default().warm_up_rows,
+            |model| model.warm_up_rows,
+        );
+        match &self.record {
+            Some(record) if rows > 0 => record.warm_up(version, rows).boxed(),
+            _ => future::ready(()).boxed(),
+        }
+    }
+
+    fn is_gated(&self, name: &str) -> bool {
+        let config = self.models.get(name);
+        self.record.is_some() && config.is_some_and(|config| config.gate.replay.is_some())
+    }
+
+    fn judge(
+        &self,
+        candidate: Arc<ServedVersion<ServingPlan>>,
+        served: ModelVersion,
+    ) -> BoxFuture<'static, Verdict> {
+        let config = self.models.get(&*candidate.name);
+        match (&self.record, config) {
+            (Some(record), Some(config)) => {
+                let record = record.clone();
+                record.judge(config.gate.clone(), candidate, served).boxed()
+            }
+            _ => future::ready(Verdict::Passed("there is no gate".to_owned())).boxed(),
         }
     }
 }

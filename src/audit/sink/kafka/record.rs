@@ -22,10 +22,11 @@ impl EventParts<'_> {
 
     pub(super) fn headers(&self, source: &str, content: &ContentType) -> OwnedHeaders {
         let is_shadow = self.shadow_of.is_some();
-        let kind = if is_shadow {
-            "terrarium.shadow_run.v1"
-        } else {
-            "terrarium.prediction.v1"
+        let kind = match self.kind.as_deref() {
+            Some("http_request") => "terrarium.http.request.v1",
+            Some("http_response") => "terrarium.http.response.v1",
+            _ if is_shadow => "terrarium.shadow_run.v1",
+            _ => "terrarium.prediction.v1",
         };
         let subject = self.subject();
         let sequence = self.sequence.to_string();
@@ -52,8 +53,11 @@ impl EventParts<'_> {
         message
     }
 
-    /// The model that answered, as `name:version`; else as it was asked for.
+    /// The model that answered, as `name:version`; else as it was asked for. Of an HTTP call its route.
     fn subject(&self) -> Option<Cow<'_, str>> {
+        if let Some(route) = &self.route {
+            return Some(Cow::Borrowed(route));
+        }
         match (&self.model.name, &self.model.version) {
             (Some(name), Some(version)) => Some(Cow::Owned(format!("{name}:{version}"))),
             _ => self.model.requested.as_deref().map(Cow::Borrowed),

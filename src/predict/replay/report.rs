@@ -2,20 +2,41 @@
 
 use serde_json::Value;
 
-use super::comparison::Comparison;
-
 const STYLE: &str = "body{font:14px sans-serif;margin:2em;max-width:70em}table{border-collapse:collapse}\
     td,th{border:1px solid #ccc;padding:.3em .6em;text-align:left}td{font-family:monospace}";
 
-pub(super) fn page(model: &str, comparison: &Comparison) -> String {
-    let summary = comparison.summary();
+/// What a gate says of its verdict.
+const GATE: [&str; 6] = [
+    "outcome",
+    "reason",
+    "judged_at",
+    "served",
+    "since",
+    "limits",
+];
+const COUNTS: [&str; 6] = [
+    "n_predictions",
+    "n_rows",
+    "n_equal",
+    "n_flips",
+    "n_failed",
+    "flip_rate",
+];
+
+/// `summary` is a comparison's; what a gate adds to it is shown too.
+pub fn page(model: &str, summary: &Value) -> String {
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Replay on {model}</title><style>{STYLE}</style>\n\
          <h1>Replay on {model}</h1>\n",
         model = escaped(model)
     );
     page.push_str("<table>");
-    for name in ["n_predictions", "n_rows", "n_equal", "n_flips", "flip_rate"] {
+    for name in GATE {
+        if !summary[name].is_null() {
+            row(&mut page, &[name, &text(&summary[name])]);
+        }
+    }
+    for name in COUNTS {
         row(&mut page, &[name, &summary[name].to_string()]);
     }
     page.push_str("</table>\n<h2>Outputs</h2>\n<table><tr><th>output<th>values<th>different<th>p50<th>p90<th>p99<th>max</tr>");
@@ -38,6 +59,11 @@ pub(super) fn page(model: &str, comparison: &Comparison) -> String {
         let mut cells = vec![name.to_owned()];
         cells.extend(quantiles(&summary["latency_us"][name]));
         row(&mut page, &cells);
+    }
+    page.push_str("</table>\n<h2>Failed</h2>\n<table>");
+    for (code, failed) in summary["failed"].as_object().into_iter().flatten() {
+        let n = failed["n_predictions"].to_string();
+        row(&mut page, &[code.as_str(), &n, &text(&failed["message"])]);
     }
     page.push_str("</table>\n<h2>Not replayed</h2>\n<table>");
     for (reason, n) in summary["left_out"].as_object().into_iter().flatten() {
@@ -77,12 +103,13 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::predict::replay::Comparison;
 
     #[test]
     fn values_of_callers_are_no_markup() {
         let mut comparison = Comparison::default();
         comparison.leave_out("<script>alert(1)</script>".into());
-        let page = page("m@<b>", &comparison);
+        let page = page("m@<b>", &comparison.summary());
         assert!(
             !page.contains("<script>") && !page.contains("<b>"),
             "{page}"

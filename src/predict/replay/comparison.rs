@@ -4,18 +4,27 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::Answer;
+use crate::error::Failure;
+
 /// Differences that are told one by one.
 const N_WORST: usize = 10;
+/// Reasons to leave predictions out that are told one by one.
+const MOST_REASONS: usize = 50;
 
 /// Of all predictions that were replayed.
 #[derive(Debug, Default)]
-pub(super) struct Comparison {
+pub struct Comparison {
     n_predictions: usize,
     n_rows: usize,
     /// Rows whose outputs are all equal, to the last digit.
     n_equal: usize,
-    /// Rows in which a value that is no floating-point number (a label, a count) is another one.
+    /// Rows in which a value that is no floating-point number (a label, a count) is another one, and those that failed.
     n_flips: usize,
+    /// Rows that were answered before and are not now.
+    n_failed: usize,
+    /// By code: how many predictions, and what the first of them was told.
+    failed: BTreeMap<&'static str, (usize, String)>,
     outputs: BTreeMap<String, Output>,
     worst: Vec<Case>,
     /// Why predictions were not replayed, and how many.
@@ -35,7 +44,7 @@ struct Output {
 
 /// One value that differs.
 #[derive(Debug, Clone)]
-pub(super) struct Case {
+struct Case {
     /// Infinite where values cannot be subtracted.
     change: f64,
     id: String,
@@ -46,22 +55,34 @@ pub(super) struct Case {
 }
 
 impl Comparison {
-    pub(super) fn leave_out(&mut self, reason: String) {
+    pub(in crate::predict) fn leave_out(&mut self, mut reason: String) {
+        if self.left_out.len() >= MOST_REASONS && !self.left_out.contains_key(&reason) {
+            "for other reasons".clone_into(&mut reason);
+        }
         *self.left_out.entry(reason).or_default() += 1;
     }
 
-    pub(super) fn compare(&mut self, event: &Value, answer: &Value) {
-        let (empty, n_rows) = (Map::new(), event["n_rows"].as_u64().unwrap_or(0));
-        let recorded = event["outputs"].as_object().unwrap_or(&empty);
-        let replayed = answer["outputs"].as_object().unwrap_or(&empty);
+    /// The version fails on what was answered before: every row of it flips.
+    pub(super) fn failed(&mut self, event: &Value, failure: &dyn Failure) {
+        let n_rows = rows_of(event);
         self.n_predictions += 1;
-        for (place, times) in [
-            (event, &mut self.recorded_us),
-            (answer, &mut self.replayed_us),
-        ] {
-            times.extend(place["timings_us"]["total"].as_f64());
-        }
-        for row in 0..usize::try_from(n_rows).unwrap_or(usize::MAX) {
+        self.n_rows += n_rows;
+        self.n_flips += n_rows;
+        self.n_failed += n_rows;
+        let told = self.failed.entry(failure.code());
+        let (n, _) = told.or_insert_with(|| (0, failure.to_string()));
+        *n += 1;
+    }
+
+    pub(super) fn compare(&mut self, event: &Value, answer: &Answer) {
+        let empty = Map::new();
+        let recorded = event["outputs"].as_object().unwrap_or(&empty);
+        let replayed = &answer.outputs;
+        self.n_predictions += 1;
+        self.recorded_us
+            .extend(event["timings_us"]["total"].as_f64());
+        self.replayed_us.push(answer.took.as_micros() as f64);
+        for row in 0..rows_of(event) {
             let (mut is_equal, mut is_flip) = (true, false);
             for (name, values) in recorded {
                 let before = &values[row];
@@ -98,28 +119,65 @@ impl Comparison {
         self.worst.truncate(N_WORST);
     }
 
-    pub(super) fn summary(&self) -> Value {
+    pub fn n_predictions(&self) -> usize {
+        self.n_predictions
+    }
+
+    pub fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    /// From 0 to 1; zero of no rows.
+    pub fn flip_rate(&self) -> f64 {
+        share(self.n_flips, self.n_rows)
+    }
+
+    /// The largest change that this share of an output's rows stays within, and of which output; `None` without numbers.
+    pub fn change_within(&self, share: f64) -> Option<(&str, f64)> {
+        let changes = self.outputs.iter().filter_map(|(name, output)| {
+            let mut sorted = output.changes.clone();
+            sorted.sort_by(f64::total_cmp);
+            let last = sorted.len().checked_sub(1)?;
+            let at = (last as f64 * share).ceil() as usize;
+            Some((name.as_str(), sorted[at.min(last)]))
+        });
+        changes.max_by(|(_, one), (_, other)| one.total_cmp(other))
+    }
+
+    pub fn left_out(&self) -> &BTreeMap<String, usize> {
+        &self.left_out
+    }
+
+    /// As JSON; `report::page` makes a page of it.
+    pub fn summary(&self) -> Value {
         let outputs: Map<String, Value> = self
             .outputs
             .iter()
             .map(|(name, output)| (name.clone(), output.summary()))
             .collect();
         let worst: Vec<Value> = self.worst.iter().map(Case::summary).collect();
+        let failed = self.failed.iter().map(|(code, (n, message))| {
+            let told = json!({"n_predictions": n, "message": message});
+            ((*code).to_owned(), told)
+        });
+        let failed: Map<String, Value> = failed.collect();
         json!({
             "n_predictions": self.n_predictions,
             "n_rows": self.n_rows,
             "n_equal": self.n_equal,
             "n_flips": self.n_flips,
-            "flip_rate": share(self.n_flips, self.n_rows),
+            "n_failed": self.n_failed,
+            "flip_rate": self.flip_rate(),
             "outputs": outputs,
             "worst": worst,
+            "failed": failed,
             "left_out": self.left_out,
             "latency_us": {"recorded": quantiles(&self.recorded_us), "replayed": quantiles(&self.replayed_us)},
         })
     }
 
     /// For people.
-    pub(super) fn lines(&self) -> Vec<String> {
+    pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![
             format!("predictions  {}", self.n_predictions),
             format!(
@@ -129,7 +187,7 @@ impl Comparison {
             format!(
                 "flips        {} ({:.2} %)",
                 self.n_flips,
-                100.0 * share(self.n_flips, self.n_rows)
+                100.0 * self.flip_rate()
             ),
         ];
         for (name, output) in &self.outputs {
@@ -144,6 +202,9 @@ impl Comparison {
                 "  {} row {} {}: {} -> {}",
                 case.id, case.row, case.output, case.recorded, case.replayed
             ));
+        }
+        for (code, (n, message)) in &self.failed {
+            lines.push(format!("failed: {n}, {code}: {message}"));
         }
         for (reason, n) in &self.left_out {
             lines.push(format!("not replayed: {n}, {reason}"));
@@ -207,6 +268,10 @@ fn farther(so_far: f64, change: Option<f64>) -> Option<f64> {
     Some(so_far.max(change?))
 }
 
+fn rows_of(event: &Value) -> usize {
+    usize::try_from(event["n_rows"].as_u64().unwrap_or(0)).unwrap_or(0)
+}
+
 fn share(part: usize, whole: usize) -> f64 {
     part as f64 / whole.max(1) as f64
 }
@@ -226,15 +291,22 @@ fn quantiles(values: &[f64]) -> Value {
 mod tests {
     use super::*;
 
-    fn event(outputs: Value, n_rows: usize) -> Value {
+    fn event(outputs: &Value, n_rows: usize) -> Value {
         json!({"id": "one", "n_rows": n_rows, "outputs": outputs, "timings_us": {"total": 100}})
+    }
+
+    fn answer(outputs: &Value) -> Answer {
+        Answer {
+            outputs: outputs.as_object().unwrap().clone(),
+            took: std::time::Duration::from_micros(50),
+        }
     }
 
     #[test]
     fn equal_answers_are_counted_as_equal_to_the_last_digit() {
         let mut comparison = Comparison::default();
         let outputs = json!({"score": [0.1, "NaN"], "label": ["a", "b"]});
-        comparison.compare(&event(outputs.clone(), 2), &event(outputs, 2));
+        comparison.compare(&event(&outputs, 2), &answer(&outputs));
         let summary = comparison.summary();
         assert_eq!(
             (&summary["n_rows"], &summary["n_equal"]),
@@ -249,7 +321,7 @@ mod tests {
         let mut comparison = Comparison::default();
         let before = json!({"score": [0.5, 0.5, 0.5], "label": ["a", "a", "a"], "p": [{"x": 0.5}, {"x": 0.5}, {"x": 0.5}]});
         let after = json!({"score": [0.5, 0.75, 0.5], "label": ["a", "b", "a"], "p": [{"x": 0.5}, {"x": 0.5}, {"x": 0.25}]});
-        comparison.compare(&event(before, 3), &event(after, 3));
+        comparison.compare(&event(&before, 3), &answer(&after));
         comparison.leave_out("because".into());
         let summary = comparison.summary();
         assert_eq!(
@@ -262,12 +334,36 @@ mod tests {
         assert_eq!(summary["worst"][0]["output"], "label");
         assert_eq!(summary["left_out"]["because"], 1);
         assert_eq!(summary["latency_us"]["recorded"]["p50"], 100.0);
+        assert_eq!(summary["latency_us"]["replayed"]["p50"], 50.0);
+        assert_eq!(comparison.flip_rate(), 1.0 / 3.0);
+        assert_eq!(comparison.change_within(1.0), Some(("score", 0.25)));
+        assert_eq!(
+            comparison.change_within(0.0).map(|(_, change)| change),
+            Some(0.0)
+        );
+    }
+
+    #[test]
+    fn rows_that_are_answered_no_more_flip_all() {
+        let mut comparison = Comparison::default();
+        let outputs = json!({"score": [0.5, 0.5]});
+        comparison.compare(&event(&outputs, 2), &answer(&outputs));
+        let error = crate::predict::Error::InputMissing {
+            name: "x".to_owned(),
+        };
+        comparison.failed(&event(&outputs, 2), &error);
+        let summary = comparison.summary();
+        assert_eq!(
+            (comparison.flip_rate(), &summary["n_failed"]),
+            (0.5, &json!(2))
+        );
+        assert_eq!(summary["failed"]["input_missing"]["n_predictions"], 1);
     }
 
     #[test]
     fn an_output_that_is_gone_differs() {
         let mut comparison = Comparison::default();
-        comparison.compare(&event(json!({"score": [0.5]}), 1), &event(json!({}), 1));
+        comparison.compare(&event(&json!({"score": [0.5]}), 1), &answer(&json!({})));
         assert_eq!(comparison.summary()["n_flips"], 1);
     }
 }

@@ -3,27 +3,24 @@
 //! The features are those of the event, given as overrides: nothing that the stores hold today decides an answer. A version
 //! that wants a feature that was not recorded cannot be replayed, and that is told. Replaying leaves no audit events.
 
-mod comparison;
-mod report;
-mod request;
-
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use self::comparison::Comparison;
-use self::request::Request;
 use super::{Failed, Output};
 use crate::app::App;
 use crate::audit::read;
 use crate::audit::topic::{self, Begin, End};
-use crate::cli::predict::context;
 use crate::config::{Config, Environment};
-use crate::http;
+use crate::predict::replay::{self, Comparison};
 use crate::shutdown::run_blocking;
 use crate::types::deadline::Deadline;
+use crate::types::names::ModelRef;
 use crate::types::timestamp::Timestamp;
+
+/// Whoever waits for the command ends it.
+const NO_LIMIT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
@@ -65,7 +62,7 @@ pub(super) async fn run(
     let events = recorded(&args, &config, selection).await?;
     let comparison = replayed(&args, config, &environment, &events).await?;
     if let Some(path) = &args.report {
-        fs_err::write(path, report::page(&args.model, &comparison))?;
+        fs_err::write(path, replay::page(&args.model, &comparison.summary()))?;
     }
     if output.is_json() {
         return Ok(output.json(&comparison.summary())?);
@@ -180,37 +177,21 @@ async fn replayed(
     let app = App::start(config, environment)
         .await
         .map_err(|error| Failed::Start(format!("{error:#}")))?;
-    let mut comparison = Comparison::default();
-    for event in events {
-        match Request::of(event) {
-            Err(reason) => comparison.leave_out(reason),
-            Ok(request) => answer(&app, &args.model, &request, event, &mut comparison).await,
-        }
-    }
+    let compared = compare(&app, &args.model, events).await;
     app.stop().await;
     // It is this process's alone.
     if let Err(error) = fs_err::remove_dir_all(&trail) {
         tracing::warn!(%error, "the replay's own audit files are left");
     }
-    Ok(comparison)
+    compared
 }
 
-async fn answer(
-    app: &App,
-    model: &str,
-    request: &Request,
-    event: &Value,
-    comparison: &mut Comparison,
-) {
-    let deadline = Deadline::after(app.api().config.request_timeout);
-    let body = request.body();
-    let answered = http::predict_once(app.api(), model, &body, deadline, context()).await;
-    let answer = match answered {
-        Ok(answer) => serde_json::from_slice::<Value>(&answer).unwrap_or_default(),
-        Err(error) => return comparison.leave_out(error.to_string()),
-    };
-    if let Some(feature) = request.not_recorded(&answer) {
-        return comparison.leave_out(format!("feature `{feature}` was not recorded"));
-    }
-    comparison.compare(event, &answer);
+async fn compare(app: &App, model: &str, events: &[Value]) -> Result<Comparison, Failed> {
+    let model = model
+        .parse::<ModelRef>()
+        .map_err(|error| Failed::Command(Some(error.to_string())))?;
+    let resolved = app.api().predictor.models().resolve(&model);
+    let version = resolved.map_err(|error| Failed::command(&error))?.version;
+    let deadline = Deadline::after(NO_LIMIT);
+    Ok(replay::compare(&version, events, deadline).await)
 }
