@@ -15,6 +15,7 @@ mod feast_http;
 mod feast_replay;
 mod fuzz;
 mod going_live;
+mod historical;
 mod jobs;
 mod killed;
 mod mlflow_scoring;
