@@ -30,8 +30,7 @@ use serde_yaml_ng::{Mapping, Value as Yaml};
 
 pub use self::entities::Entities;
 pub(super) use self::entities::Spool;
-pub use self::error::Error;
-pub(super) use self::error::{wrong_type, wrong_value};
+pub(super) use self::error::{Error, wrong_type, wrong_value};
 pub(super) use self::history::{Created, Joined, PointInTime, feature_array, utc_micros};
 pub(super) use self::pull::{Column, Latest, Meter, PullLatest};
 use super::definitions::SourceKind;

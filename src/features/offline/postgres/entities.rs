@@ -10,9 +10,8 @@ use super::decode::{EPOCH_SECONDS, HEADER};
 /// The table; it belongs to the connection and goes with it.
 pub(super) const TABLE: &str = "pg_temp.terrarium_entity_rows";
 
-/// What the calendar of Postgres holds, in microseconds since 1970; beyond it lie its infinities.
+/// Where the calendar of Postgres begins, in microseconds since 1970; it ends after what 64 bits hold.
 const FIRST: i64 = -210_866_803_200_000_000;
-const LAST: i64 = 9_224_318_015_999_999_999;
 
 /// Makes the table: `n` is the place of a row, `k0`... its keys, `t` its time, `lo` the oldest moment that counts.
 pub(super) fn create(chunk: &RecordBatch) -> String {
@@ -97,10 +96,9 @@ fn field(bytes: &mut Vec<u8>, value: &[u8]) -> Result<(), ArrowError> {
     Ok(())
 }
 
-/// Microseconds since 2000; a moment beyond the calendar is its end.
+/// Microseconds since 2000; a moment before the calendar is its beginning.
 fn moment(micros: i64) -> i64 {
-    micros
-        .clamp(FIRST, LAST)
+    micros.max(FIRST)
         .saturating_sub(EPOCH_SECONDS * 1_000_000)
 }
 
@@ -153,7 +151,7 @@ mod tests {
                 .values()
                 .to_vec()
         };
-        assert_eq!(times(3), [5, LAST]);
-        assert_eq!(times(4), [3, LAST]);
+        assert_eq!(times(3), [5, i64::MAX]);
+        assert_eq!(times(4), [3, i64::MAX - 2]);
     }
 }
