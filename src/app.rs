@@ -152,6 +152,7 @@ impl App {
             max_rows: config.http.max_rows.get(),
             client: jobs.client.clone(),
             webhooks: Arc::clone(&jobs.webhooks),
+            files: config.jobs.files.clone(),
         };
         let parts = worker::Parts {
             client: jobs.client.clone(),
@@ -343,6 +344,7 @@ impl Parts {
             ready: config.serving.ready,
             jobs,
             materializing: http::Materializing::default(),
+            historical: http::historical::Joins::new(&config.http.historical),
             registry: watcher.handle(),
             http_audit,
             gates: record(config).reports,

@@ -1,4 +1,5 @@
-//! `terrarium features`: read online features, load them from the offline store, and write rows (`push`).
+//! `terrarium features`: read online features, load them from the offline store, make training sets (`historical`), and
+//! write rows (`push`).
 
 use std::sync::Arc;
 
@@ -6,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::output::{Output, remark};
-use super::{Failed, explain, push, request};
+use super::{Failed, explain, historical, push, request};
 use crate::app;
 use crate::config::{Config, Environment};
 use crate::features::{
@@ -28,6 +29,8 @@ pub(super) enum Command {
     Materialize(Materialize),
     /// The same from where each view was left up to a time
     MaterializeIncremental(MaterializeIncremental),
+    /// Make a training set: features of entity rows as they were at each row's time
+    Historical(historical::Historical),
     /// Write rows to all feature views of a push source: online, into their offline files, or both
     Push(push::Push),
     /// Write rows to one feature view in the online store
@@ -51,13 +54,13 @@ pub(super) struct Get {
 /// Which features.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
-struct Selected {
+pub(super) struct Selected {
     /// All features of a feature service
     #[arg(long, value_name = "NAME")]
-    service: Option<String>,
+    pub(super) service: Option<String>,
     /// Features, comma-separated
     #[arg(long, value_name = "VIEW:FEATURE,...", value_delimiter = ',')]
-    features: Vec<String>,
+    pub(super) features: Vec<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -115,6 +118,7 @@ pub(super) async fn run(
         Command::Get(_) => app::open_features(&config.features, &environment).await,
         Command::Materialize(_)
         | Command::MaterializeIncremental(_)
+        | Command::Historical(_)
         | Command::Push(_)
         | Command::Write(_)
         | Command::DeleteView(_) => app::open_feature_repo(&config.features, &environment).await,
@@ -137,6 +141,7 @@ pub(super) async fn run(
             let range = (None, timestamp(&arguments.end)?);
             materialize(&store, range, arguments.views, output).await
         }
+        Command::Historical(arguments) => historical::run(&store, &arguments, output).await,
         Command::Push(arguments) => push::push(&store, &arguments, output).await,
         Command::Write(arguments) => push::write(&store, &arguments, output).await,
         Command::DeleteView(arguments) => delete_view(&store, arguments, output).await,

@@ -6,6 +6,7 @@
 mod audit;
 mod config;
 mod features;
+mod historical;
 mod jobs;
 mod models;
 mod output;

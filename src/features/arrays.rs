@@ -8,8 +8,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BinaryBuilder, BooleanBuilder, ListBuilder, NullArray, PrimitiveBuilder,
-    StringBuilder, TimestampMicrosecondBuilder,
+    Array, ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, ListBuilder, NullArray,
+    PrimitiveArray, PrimitiveBuilder, StringBuilder, TimestampMicrosecondBuilder, new_null_array,
 };
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Field as ArrowField, FieldRef, Float32Type, Float64Type,
@@ -333,4 +333,53 @@ pub(in crate::features) fn values(
         }
     }
     Ok(Some(values))
+}
+
+/// A column of a source in the type that `data_type` says, its values as `convert` makes them; `None` where nothing of its type
+/// can become the wanted one.
+pub(in crate::features) fn of_source(
+    array: &ArrayRef,
+    value_type: ValueType,
+) -> Result<Option<ArrayRef>, ArrowError> {
+    use ValueType as T;
+    if array.data_type().is_null() {
+        return Ok(data_type(value_type).map(|kind| new_null_array(&kind, array.len())));
+    }
+    match value_type {
+        // Without a detour over single values.
+        T::Bytes | T::String | T::Int32 | T::Int64 | T::Bool => {
+            convert::canonical(array, value_type)
+        }
+        T::Double => Ok(convert::canonical(array, value_type)?.map(without_nan::<Float64Type>)),
+        T::Float => Ok(convert::canonical(array, value_type)?.map(without_nan::<Float32Type>)),
+        _ => {
+            let Some(values) = values(array, value_type)? else {
+                return Ok(None);
+            };
+            let column = Column {
+                name: String::new(),
+                value_type,
+                values,
+            };
+            self::array(&column).map(Some)
+        }
+    }
+}
+
+/// NaN is null.
+fn without_nan<T: ArrowPrimitiveType>(array: ArrayRef) -> ArrayRef
+where
+    T::Native: PartialEq,
+{
+    let numbers = array.as_primitive::<T>();
+    // Only NaN differs from itself.
+    #[expect(clippy::eq_op, reason = "what NaN is told by, for every width")]
+    let is_nan = |number: &T::Native| number != number;
+    if !numbers.values().iter().any(is_nan) {
+        return array;
+    }
+    let numbers = numbers
+        .iter()
+        .map(|number| number.filter(|number| !is_nan(number)));
+    Arc::new(numbers.collect::<PrimitiveArray<T>>())
 }

@@ -12,6 +12,7 @@ mod convert;
 pub mod definitions;
 mod delete;
 mod error;
+pub mod historical;
 pub mod key;
 mod materialize;
 mod murmur;

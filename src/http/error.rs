@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::{ErrorClass, Failure};
+use crate::features::historical;
 use crate::types::request::ColumnsError;
 use crate::types::urgency::PriorityError;
 use crate::{models, predict};
@@ -35,6 +36,18 @@ pub enum Error {
     RouteUnknown { path: String },
     #[error("`{path}` does not take {method}")]
     MethodNotAllowed { method: String, path: String },
+    #[error(transparent)]
+    Historical(Box<historical::Error>),
+    #[error("there is no feature repository")]
+    NoFeatures,
+    #[error("{limit} point-in-time joins are running, and no more may")]
+    HistoricalBusy { limit: usize },
+    #[error("the point-in-time join took too long")]
+    HistoricalLate,
+    #[error("the content type `{actual}` is none of JSON, Parquet and Arrow")]
+    HistoricalContentType { actual: String },
+    #[error("the answer can be `{}`, and none of them is accepted", known.join("`, `"))]
+    Accept { known: [&'static str; 3] },
     #[error("the answer cannot be written as JSON")]
     Encode { source: serde_json::Error },
 }
@@ -42,6 +55,12 @@ pub enum Error {
 impl From<ColumnsError> for Error {
     fn from(error: ColumnsError) -> Self {
         Self::Json(error.into())
+    }
+}
+
+impl From<historical::Error> for Error {
+    fn from(error: historical::Error) -> Self {
+        Self::Historical(Box::new(error))
     }
 }
 
@@ -68,6 +87,12 @@ impl Failure for Error {
             Self::ContentType { .. } => ErrorClass::UnsupportedMediaType,
             Self::RouteUnknown { .. } => ErrorClass::NotFound,
             Self::MethodNotAllowed { .. } => ErrorClass::MethodNotAllowed,
+            Self::Historical(error) => error.class(),
+            Self::NoFeatures => ErrorClass::NotFound,
+            Self::HistoricalBusy { .. } => ErrorClass::Overloaded,
+            Self::HistoricalLate => ErrorClass::DeadlineExceeded,
+            Self::HistoricalContentType { .. } => ErrorClass::UnsupportedMediaType,
+            Self::Accept { .. } => ErrorClass::InvalidInput,
             Self::Encode { .. } => ErrorClass::Internal,
         }
     }
@@ -86,6 +111,12 @@ impl Failure for Error {
             Self::RequestPriority(_) => "request_priority_unknown",
             Self::RouteUnknown { .. } => "route_unknown",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
+            Self::Historical(error) => error.code(),
+            Self::NoFeatures => "feature_repository_absent",
+            Self::HistoricalBusy { .. } => "historical_busy",
+            Self::HistoricalLate => "deadline_exceeded",
+            Self::HistoricalContentType { .. } => "content_type_unsupported",
+            Self::Accept { .. } => "accept_unsupported",
             Self::Encode { .. } => "answer_encoding",
         }
     }
@@ -106,6 +137,18 @@ impl Failure for Error {
             Self::RequestTimeout { .. } => "send whole milliseconds, or leave the header out",
             Self::RequestPriority(_) => "send one of the words, or leave the header out",
             Self::BodyLate => "send it faster, or raise `http.request_timeout`",
+            Self::Historical(error) => return error.hint(),
+            Self::NoFeatures => "set `features.repo`",
+            Self::HistoricalBusy { .. } => {
+                "try again later, queue it as a job, or raise `http.historical.concurrent`"
+            }
+            Self::HistoricalLate => {
+                "send fewer rows, queue it as a job, or raise `http.historical.timeout`"
+            }
+            Self::HistoricalContentType { .. } => {
+                "send `application/json`, `application/vnd.apache.parquet` or `application/vnd.apache.arrow.stream`"
+            }
+            Self::Accept { .. } => "accept one of these",
             Self::BodyCut { .. } | Self::Encode { .. } => return None,
         };
         Some(hint.to_owned())

@@ -12,6 +12,7 @@ mod feast;
 pub mod fuzz;
 mod gate;
 mod health;
+pub mod historical;
 pub mod jobs;
 mod layers;
 pub mod mlflow;
@@ -84,6 +85,8 @@ pub struct Config {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String", extend("format" = "duration"))]
     pub drain_timeout: Duration,
+    /// Point-in-time joins over HTTP.
+    pub historical: historical::Config,
     /// MLflow's scoring protocol.
     pub mlflow: mlflow::Config,
     /// The Open Inference Protocol, over HTTP and over gRPC.
@@ -101,6 +104,7 @@ impl Default for Config {
             max_rows: const { NonZeroUsize::new(100_000).unwrap() },
             request_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(30),
+            historical: historical::Config::default(),
             mlflow: mlflow::Config::default(),
             oip: oip::Config::default(),
         }
@@ -145,6 +149,7 @@ pub struct Api {
     pub shutdown: Shutdown,
     pub ready: crate::models::Ready,
     pub materializing: Materializing,
+    pub historical: historical::Joins,
     pub webhook: Webhook,
     /// Absent in a process that answers once.
     pub jobs: Option<jobs::Jobs>,
@@ -170,6 +175,7 @@ pub fn router(api: Arc<Api>) -> Router {
             get(gate::show),
         )
         .route("/v1/models/{model}/predict", post(predict::predict))
+        .route("/v1/features/historical", post(historical::join))
         .route("/v1/predictions/{id}", get(predictions::show))
         .route("/v1/audit/query", post(queries::ask))
         .route("/v1/webhooks/mlflow", post(webhook::receive))

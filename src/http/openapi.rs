@@ -67,6 +67,8 @@ fn of(api: &Api) -> Value {
     schemas.extend(super::jobs::openapi::schemas());
     if api.features.is_some() {
         paths.extend(super::feast::openapi_paths());
+        let historical = super::historical::openapi_path();
+        paths.insert("/v1/features/historical".to_owned(), historical);
     }
     for status in api.predictor.models().models() {
         let Some(model) = status.served() else {

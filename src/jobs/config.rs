@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -43,6 +44,8 @@ pub struct Config {
     pub functions: BTreeMap<String, worker::FunctionConfig>,
     /// Jobs that workers enqueue by the calendar, by a name of your own.
     pub cron: BTreeMap<String, worker::CronConfig>,
+    /// The directory below which jobs read and write files: entity rows, training sets. Without it those jobs are refused.
+    pub files: Option<PathBuf>,
     /// Who may be told of a job's end.
     pub webhook: WebhookConfig,
     /// A queue in Redis. Without this table jobs are in SQLite.
@@ -63,6 +66,7 @@ impl Default for Config {
             worker: worker::Config::default(),
             functions: BTreeMap::new(),
             cron: BTreeMap::new(),
+            files: None,
             webhook: WebhookConfig::default(),
             redis: None,
             sqlite: SqliteConfig::default(),

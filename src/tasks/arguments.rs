@@ -75,6 +75,17 @@ impl<'a> Arguments<'a> {
         Ok(self.text(name)?.unwrap_or_default())
     }
 
+    /// `False` where it is not given.
+    pub(super) fn flag(&self, name: &str) -> Result<bool, Error> {
+        match self.get(name) {
+            None => Ok(false),
+            Some(Value::Bool(value)) => Ok(*value),
+            Some(value) => {
+                Err(self.wrong(format!("`{name}` is no bool but {}", value.type_name())))
+            }
+        }
+    }
+
     /// A list of texts.
     pub(super) fn texts(&self, name: &str) -> Result<Option<Vec<String>>, Error> {
         let Some(value) = self.get(name) else {

@@ -18,6 +18,10 @@ pub enum Error {
     NotJson(#[from] NotJson),
     #[error("there is no feature repository")]
     NoFeatures,
+    #[error(transparent)]
+    Historical(Box<features::historical::Error>),
+    #[error("`{path}` is no file that jobs may use: {problem}")]
+    File { path: String, problem: String },
     #[error("this build has no function `{function}` yet")]
     NotSupportedYet { function: String },
     #[error("`{url}` is not told of jobs: {reason}")]
@@ -36,6 +40,12 @@ pub enum Error {
     },
 }
 
+impl From<features::historical::Error> for Error {
+    fn from(error: features::historical::Error) -> Self {
+        Self::Historical(Box::new(error))
+    }
+}
+
 impl Failure for Error {
     fn class(&self) -> ErrorClass {
         match self {
@@ -45,6 +55,8 @@ impl Failure for Error {
             Self::Arguments { .. } | Self::NotJson(_) | Self::WebhookRefused { .. } => {
                 ErrorClass::InvalidInput
             }
+            Self::Historical(error) => error.class(),
+            Self::File { .. } => ErrorClass::InvalidInput,
             Self::NoFeatures => ErrorClass::NotFound,
             Self::NotSupportedYet { .. } => ErrorClass::Unsupported,
             Self::WebhookUnanswered { .. } => ErrorClass::Unavailable,
@@ -59,6 +71,8 @@ impl Failure for Error {
             Self::Jobs(error) => error.code(),
             Self::Arguments { .. } => "job_arguments_invalid",
             Self::NotJson(_) => "body_malformed",
+            Self::Historical(error) => error.code(),
+            Self::File { .. } => "job_file_refused",
             Self::NoFeatures => "feature_repository_absent",
             Self::NotSupportedYet { .. } => "not_supported_yet",
             Self::WebhookRefused { .. } => "job_webhook_refused",
@@ -74,6 +88,10 @@ impl Failure for Error {
             Self::Jobs(error) => return error.hint(),
             Self::Arguments { .. } => "docs/jobs.md lists the functions and what they take",
             Self::NotJson(_) => "send numbers, text, lists and dicts, as in a JSON body",
+            Self::Historical(error) => return error.hint(),
+            Self::File { .. } => {
+                "set `jobs.files` to a directory, and name files by their paths below it"
+            }
             Self::NoFeatures => "set `features.repo`",
             Self::NotSupportedYet { .. } => return None,
             Self::WebhookRefused { .. } => {

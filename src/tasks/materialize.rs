@@ -8,7 +8,7 @@ use crate::jobs::value::Value;
 use crate::jobs::worker::Call;
 
 impl Tasks {
-    fn store(&self) -> Result<&FeatureStore, Error> {
+    pub(super) fn store(&self) -> Result<&FeatureStore, Error> {
         self.features.as_deref().ok_or(Error::NoFeatures)
     }
 

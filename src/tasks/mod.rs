@@ -7,7 +7,8 @@
 //! | `materialize_incremental(end, views=None)` | the same from where each view was left |
 //! | `ping(value=None)` | gives the value back: what tells that a worker works |
 //! | `webhook(url, job)` | tells a URL of a job's end |
-//! | `score`, `historical_features` | refused so far |
+//! | `historical_features(entities, out, features=None, service=None, full_feature_names=False, filter_by_created_timestamp=False)` | a training set, from a file into a file |
+//! | `score` | refused so far |
 //!
 //! Invariants:
 //! - a prediction takes the path of all predictions, with the same errors and an audit event per attempt;
@@ -17,11 +18,14 @@
 
 mod arguments;
 mod error;
+mod files;
+mod historical;
 mod materialize;
 mod predict;
 mod webhook;
 
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +52,8 @@ pub struct Tasks {
     /// Where jobs that a job leaves behind are queued.
     pub client: jobs::Client,
     pub webhooks: Arc<Webhooks>,
+    /// Below which jobs read and write files.
+    pub files: Option<PathBuf>,
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -76,6 +82,7 @@ impl JobHandler for Tasks {
             "predict" => self.predict(call).await,
             "materialize" => self.materialize(call).await,
             "materialize_incremental" => self.materialize_incremental(call).await,
+            "historical_features" => self.historical_features(call).await,
             "webhook" => self.webhook(call).await,
             function => Err(Error::NotSupportedYet {
                 function: function.to_owned(),

@@ -50,10 +50,9 @@ impl Live {
                     json!({"sepal_l": 4.5 + shift, "sepal_w": 3.0, "petal_l": 1.0 + shift, "petal_w": 0.2 + shift})
                 })
                 .collect();
-            let answer = self
-                .server
-                .predict("clf", &json!({"rows": rows}).to_string());
-            assert_eq!(answer.await.status, 200);
+            let body = json!({"rows": rows}).to_string();
+            let answer = self.server.predict("clf", &body).await;
+            assert_eq!(answer.status, 200);
         }
     }
 

@@ -17,6 +17,7 @@ mod feast_replay;
 mod fuzz;
 mod gate;
 mod going_live;
+mod historical;
 mod http_audit;
 mod jobs;
 mod killed;

@@ -225,6 +225,12 @@ impl Server {
         }
     }
 
+    /// The queue of this server.
+    pub(crate) fn jobs(&self) -> &terrarium::jobs::Client {
+        let app = self.app.as_ref().unwrap();
+        &app.api().jobs.as_ref().unwrap().client
+    }
+
     pub(crate) fn audit_directory(&self) -> &Path {
         self.audit.path()
     }

@@ -5,8 +5,9 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
-use arrow::compute::{CastOptions, cast_with_options, filter_record_batch};
+use arrow::compute::{CastOptions, and, cast_with_options, filter_record_batch, is_not_null};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use arrow::error::ArrowError;
 
 use super::pull::{Column, PullLatest};
 use super::{Error, wrong_type, wrong_value};
@@ -15,7 +16,7 @@ use crate::features::definitions::ValueType;
 use crate::features::suggest::Known;
 
 /// Event and created timestamps of a batch.
-const MICROS: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
+pub(super) const MICROS: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
 
 /// Compiled for one pull and one schema of its source.
 #[derive(Debug)]
@@ -28,6 +29,16 @@ pub(super) struct Canonical {
     /// Of the batches that `batch` makes. Names are by place, as a source column may be wanted twice.
     pub(super) schema: SchemaRef,
     range: RangeInclusive<i64>,
+    null_keys: NullKeys,
+}
+
+/// What a null join key in the range is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NullKeys {
+    /// A mistake: no entity key can be made of it.
+    Refused,
+    /// Nobody's: it equals no key.
+    PassedOver,
 }
 
 impl Canonical {
@@ -59,8 +70,13 @@ impl Canonical {
             places,
             schema: schema(pull, types)?,
             range: pull.start.as_micros()..=pull.end.as_micros(),
+            null_keys: NullKeys::Refused,
             pull: pull.clone(),
         })
+    }
+
+    pub(super) fn with_null_keys(self, null_keys: NullKeys) -> Self {
+        Self { null_keys, ..self }
     }
 
     /// Positions of the source's columns that a batch must have, in order.
@@ -90,7 +106,11 @@ impl Canonical {
             )?);
         }
         let event = self.micros(&pull.source.timestamp_field, at(positions.event_timestamp))?;
-        let inside = self.inside(&event);
+        let passed_over = match self.null_keys {
+            NullKeys::PassedOver => &arrays[..positions.first_feature],
+            NullKeys::Refused => &[],
+        };
+        let inside = self.inside(&event, passed_over)?;
         arrays.push(event);
         if let (Some(i), Some(name)) = (positions.created_timestamp, pull.created()) {
             arrays.push(self.micros(name, at(i))?);
@@ -110,29 +130,41 @@ impl Canonical {
         }
     }
 
-    fn inside(&self, event: &ArrayRef) -> BooleanArray {
+    /// Rows of the range in which none of `not_null` is null.
+    fn inside(&self, event: &ArrayRef, not_null: &[ArrayRef]) -> Result<BooleanArray, Error> {
         let times = event.as_primitive::<TimestampMicrosecondType>();
         let inside = |time: Option<i64>| Some(time.is_some_and(|time| self.range.contains(&time)));
-        times.iter().map(inside).collect()
+        let mut inside: BooleanArray = times.iter().map(inside).collect();
+        for array in not_null.iter().filter(|array| array.null_count() > 0) {
+            inside = is_not_null(array)
+                .and_then(|there| and(&inside, &there))
+                .map_err(|error| self.pull.unreadable("in memory", error))?;
+        }
+        Ok(inside)
     }
 
     /// A time column in microseconds; naive times are UTC.
     fn micros(&self, name: &str, array: &ArrayRef) -> Result<ArrayRef, Error> {
-        let zone = match array.data_type() {
-            DataType::Timestamp(_, zone) => zone.clone(),
-            _ => None,
-        };
-        let strict = CastOptions {
-            safe: false,
-            ..CastOptions::default()
-        };
-        // A cast that drops the zone would shift the clock; one by way of the number does not.
-        let micros = DataType::Timestamp(TimeUnit::Microsecond, zone);
-        cast_with_options(array, &micros, &strict)
-            .and_then(|array| cast_with_options(&array, &DataType::Int64, &strict))
-            .and_then(|array| cast_with_options(&array, &MICROS, &strict))
+        micros(array)
             .map_err(|error| wrong_value(&self.pull.view, name, ValueType::UnixTimestamp, error))
     }
+}
+
+/// Times in microseconds; naive ones are UTC.
+pub(super) fn micros(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    let zone = match array.data_type() {
+        DataType::Timestamp(_, zone) => zone.clone(),
+        _ => None,
+    };
+    let strict = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
+    // A cast that drops the zone would shift the clock; one by way of the number does not.
+    let micros = DataType::Timestamp(TimeUnit::Microsecond, zone);
+    cast_with_options(array, &micros, &strict)
+        .and_then(|array| cast_with_options(&array, &DataType::Int64, &strict))
+        .and_then(|array| cast_with_options(&array, &MICROS, &strict))
 }
 
 fn schema<'a>(

@@ -29,6 +29,9 @@ pub(super) trait Backend: Sync {
     /// Pulls from a source that holds these rows in this order.
     async fn pull(&self, rows: &[SourceRow], pull: PullLatest) -> Result<Latest, Error>;
 
+    /// Joins with a source that holds these rows in this order.
+    async fn join(&self, rows: &[SourceRow], join: PointInTime) -> Result<Joined, Error>;
+
     /// The kind of source that `pull` replaces with the real place.
     fn kind(&self) -> SourceKind;
 }

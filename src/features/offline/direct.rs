@@ -1,4 +1,5 @@
-//! Parquet files on this machine, read without a query engine: the range is held in memory.
+//! Parquet files on this machine, read without a query engine: what is materialized is held in memory, a point-in-time join
+//! is not.
 //!
 //! For builds without the feature `datafusion`, and the oracle's neighbour in tests. Directories are read file by file in
 //! the order of names; partitioned directories and object stores are refused.
@@ -11,13 +12,15 @@ use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, PrimitiveArray, RecordBatch};
 use arrow::compute::interleave_record_batch;
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use arrow::row::{OwnedRow, RowConverter, SortField};
 use async_trait::async_trait;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::canonical::Canonical;
+use super::asof::join::{self, Stop};
+use super::canonical::{Canonical, NullKeys};
+use super::history::{Joined, PointInTime};
 use super::pull::{Latest, Meter, PullLatest};
 use super::pump::{Sender, pumped};
 use super::{BATCH_ROWS, Error, OfflineStore};
@@ -38,18 +41,7 @@ pub(super) fn connect(directory: &Path) -> DirectStore {
 #[async_trait]
 impl OfflineStore for DirectStore {
     async fn pull_latest(&self, pull: PullLatest) -> Result<Latest, Error> {
-        let SourceKind::File { uri, .. } = &pull.source.kind else {
-            return Err(pull.unsupported("a source that is not a file".to_owned()));
-        };
-        let path = match uri.split_once("://") {
-            None => self.directory.join(uri),
-            Some(("file", path)) => PathBuf::from(path),
-            Some((scheme, _)) => {
-                return Err(pull.unsupported(format!(
-                    "a source at {scheme}:// (built without feature `datafusion`)"
-                )));
-            }
-        };
+        let path = self.path(&pull)?;
         let meter = Arc::new(Meter::default());
         let counts = meter.clone();
         let batches = pumped(|sender| async move {
@@ -57,6 +49,36 @@ impl OfflineStore for DirectStore {
             run_blocking(work).await.map_err(Error::Panicked)?
         });
         Ok(Latest { batches, meter })
+    }
+
+    async fn point_in_time(&self, join: PointInTime) -> Result<Joined, Error> {
+        let path = self.path(&join.view)?;
+        let meter = Arc::new(Meter::default());
+        let counts = meter.clone();
+        let batches = pumped(|sender| async move {
+            let work = move || {
+                let meter = counts.clone();
+                let mut place = Place { path, meter };
+                join::run(&join, &mut place, &counts, &sender)
+            };
+            run_blocking(work).await.map_err(Error::Panicked)?
+        });
+        Ok(Joined { batches, meter })
+    }
+}
+
+impl DirectStore {
+    fn path(&self, pull: &PullLatest) -> Result<PathBuf, Error> {
+        let SourceKind::File { uri, .. } = &pull.source.kind else {
+            return Err(pull.unsupported("a source that is not a file".to_owned()));
+        };
+        match uri.split_once("://") {
+            None => Ok(self.directory.join(uri)),
+            Some(("file", path)) => Ok(PathBuf::from(path)),
+            Some((scheme, _)) => Err(pull.unsupported(format!(
+                "a source at {scheme}:// (built without feature `datafusion`)"
+            ))),
+        }
     }
 }
 
@@ -82,33 +104,11 @@ impl Newest {
     fn read(pull: &PullLatest, path: &Path, meter: &Meter) -> Result<Self, Error> {
         let mut newest = Self::default();
         let mut known = Keys::default();
-        for path in files(pull, path)? {
-            let place = path.display().to_string();
-            let file = fs_err::File::open(&path).map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => pull.missing(&place),
-                _ => pull.unreadable(&place, error),
-            })?;
-            let builder = ParquetRecordBatchReaderBuilder::try_new(file.into_file())
-                .map_err(|error| pull.unreadable(&place, error))?;
-            let n_rows = builder.metadata().file_metadata().num_rows();
-            meter.expect(meter.expected() + u64::try_from(n_rows).unwrap_or(0));
-            let canonical = Canonical::new(pull, builder.schema(), &place)?;
-            let needed = canonical.needed().iter().copied();
-            let mask = ProjectionMask::roots(builder.parquet_schema(), needed);
-            let reader = builder
-                .with_projection(mask)
-                .with_batch_size(BATCH_ROWS)
-                .build()
-                .map_err(|error| pull.unreadable(&place, error))?;
-            for batch in reader {
-                let batch = batch.map_err(|error| pull.unreadable(&place, error))?;
-                let batch = canonical.batch(batch.columns())?;
-                meter.add_read(batch.num_rows());
-                newest
-                    .add(pull, batch, &mut known)
-                    .map_err(|error| pull.unreadable(&place, error))?;
-            }
-        }
+        scan(pull, path, NullKeys::Refused, meter, &mut |batch| {
+            newest
+                .add(pull, batch, &mut known)
+                .map_err(|error| pull.unreadable("in memory", error))
+        })?;
         Ok(newest)
     }
 
@@ -200,6 +200,65 @@ impl Keys {
         }
         let rows = converter.convert_columns(columns)?;
         Ok(rows.iter().map(|row| row.owned()).collect())
+    }
+}
+
+/// Gives `each` the rows of the range, batch by batch, and returns their schema.
+fn scan<E: From<Error>>(
+    pull: &PullLatest,
+    path: &Path,
+    null_keys: NullKeys,
+    meter: &Meter,
+    each: &mut dyn FnMut(RecordBatch) -> Result<(), E>,
+) -> Result<SchemaRef, E> {
+    let mut schema = None;
+    for path in files(pull, path)? {
+        let place = path.display().to_string();
+        let file = fs_err::File::open(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => pull.missing(&place),
+            _ => pull.unreadable(&place, error),
+        })?;
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file.into_file())
+            .map_err(|error| pull.unreadable(&place, error))?;
+        let n_rows = builder.metadata().file_metadata().num_rows();
+        meter.expect(meter.expected() + u64::try_from(n_rows).unwrap_or(0));
+        let canonical = Canonical::new(pull, builder.schema(), &place)?.with_null_keys(null_keys);
+        let needed = canonical.needed().iter().copied();
+        let mask = ProjectionMask::roots(builder.parquet_schema(), needed);
+        let reader = builder
+            .with_projection(mask)
+            .with_batch_size(BATCH_ROWS)
+            .build()
+            .map_err(|error| pull.unreadable(&place, error))?;
+        for batch in reader {
+            let batch = batch.map_err(|error| pull.unreadable(&place, error))?;
+            let batch = canonical.batch(batch.columns())?;
+            meter.add_read(batch.num_rows());
+            each(batch)?;
+        }
+        schema.get_or_insert(canonical.schema);
+    }
+    let place = path.display().to_string();
+    let nothing = || {
+        pull.unreadable(&place, "there is no *.parquet file in it")
+            .into()
+    };
+    schema.ok_or_else(nothing)
+}
+
+/// A place that is read once per chunk of entity rows.
+struct Place {
+    path: PathBuf,
+    meter: Arc<Meter>,
+}
+
+impl join::Source for Place {
+    fn scan(
+        &mut self,
+        pull: &PullLatest,
+        each: &mut dyn FnMut(RecordBatch) -> Result<(), Stop>,
+    ) -> Result<SchemaRef, Stop> {
+        scan(pull, &self.path, NullKeys::PassedOver, &self.meter, each)
     }
 }
 

@@ -49,6 +49,30 @@ pub enum Error {
     },
     #[error("join key `{column}` of feature view `{view}` is null in a row of its source")]
     NullKey { view: String, column: String },
+    #[error("column `{column}` of the entity rows is {found}; join key `{column}` of feature view `{view}` is {}, and one cannot become the other", wanted.name())]
+    EntityType {
+        view: String,
+        column: String,
+        found: Box<DataType>,
+        wanted: ValueType,
+    },
+    #[error("column `{column}` of the entity rows has a value that cannot become {}: {source}", wanted.name())]
+    EntityValue {
+        column: String,
+        wanted: ValueType,
+        source: ArrowError,
+    },
+    #[error("row {row} of the entity rows has no time in column `{column}`")]
+    EntityTimeNull { column: String, row: usize },
+    #[error("the entity rows cannot be read: {0}")]
+    EntityRows(#[source] ArrowError),
+    #[error("entity rows come from a query, and {problem}")]
+    NoEntityDatabase { problem: String },
+    #[error("the query for entity rows fails in {place}: {source}")]
+    EntityQuery {
+        place: String,
+        source: Box<dyn StdError + Send + Sync>,
+    },
     #[error("a background read of features panicked")]
     Panicked(#[source] tokio::task::JoinError),
 }
@@ -109,7 +133,13 @@ impl PullLatest {
 impl Failure for Error {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::Unsupported { .. } => ErrorClass::InvalidInput,
+            Self::Unsupported { .. }
+            | Self::EntityType { .. }
+            | Self::EntityValue { .. }
+            | Self::EntityTimeNull { .. }
+            | Self::EntityRows(_)
+            | Self::NoEntityDatabase { .. }
+            | Self::EntityQuery { .. } => ErrorClass::InvalidInput,
             Self::Settings { .. }
             | Self::Missing { .. }
             | Self::Read { .. }
@@ -130,6 +160,11 @@ impl Failure for Error {
             Self::NoColumn { .. } => "feature_source_column_missing",
             Self::WrongType { .. } | Self::WrongValue { .. } => "feature_source_type_mismatch",
             Self::NullKey { .. } => "feature_source_key_null",
+            Self::EntityType { .. } | Self::EntityValue { .. } => "entity_key_invalid",
+            Self::EntityTimeNull { .. } => "entity_time_missing",
+            Self::EntityRows(_) => "entity_rows_malformed",
+            Self::NoEntityDatabase { .. } => "offline_store_invalid",
+            Self::EntityQuery { .. } => "entity_query_failed",
             Self::Panicked(_) => "internal",
         }
     }
@@ -150,7 +185,18 @@ impl Failure for Error {
             Self::WrongType { .. } | Self::WrongValue { .. } | Self::NullKey { .. } => {
                 Some("make the source and the view's schema agree".to_owned())
             }
-            Self::Read { .. } | Self::Panicked(_) => None,
+            Self::EntityType { .. } | Self::EntityValue { .. } => {
+                Some("give keys of the type that the entity has in Feast".to_owned())
+            }
+            Self::EntityTimeNull { .. } => Some("give every entity row a time".to_owned()),
+            Self::NoEntityDatabase { .. } => Some(
+                "name a Parquet or CSV file, or set `offline_store` in feature_store.yaml"
+                    .to_owned(),
+            ),
+            Self::Read { .. }
+            | Self::EntityRows(_)
+            | Self::EntityQuery { .. }
+            | Self::Panicked(_) => None,
         }
     }
 }

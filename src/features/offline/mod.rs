@@ -3,14 +3,19 @@
 //! One trait, a backend per kind of source. `Offline` holds the settings and picks the backend of a source:
 //! Parquet files go to DataFusion (without the feature `datafusion` to a reader that holds the range in memory), tables and
 //! queries to Postgres.
-//! Not here: what is done with the rows (`materialize`).
+//! Not here: what is done with the rows (`materialize`, `historical`).
 
+mod asof;
 mod canonical;
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+mod contract_history;
 mod direct;
+mod entities;
 mod error;
 mod files;
+mod history;
 mod postgres;
 mod pull;
 mod pump;
@@ -23,7 +28,10 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use serde_yaml_ng::{Mapping, Value as Yaml};
 
+pub use self::entities::Entities;
+pub(super) use self::entities::Spool;
 pub(super) use self::error::{Error, wrong_type, wrong_value};
+pub(super) use self::history::{Created, Joined, PointInTime, feature_array, utc_micros};
 pub(super) use self::pull::{Column, Latest, Meter, PullLatest};
 use super::definitions::SourceKind;
 use super::repo::Problem;
@@ -45,6 +53,17 @@ pub(super) trait OfflineStore: Send + Sync + fmt::Debug {
     /// Batches have the columns of `PullLatest::position`. No entity key comes twice; the order is the store's. Memory is
     /// bounded, whatever the number of rows, except where a store says otherwise. Dropping the stream ends the work.
     async fn pull_latest(&self, pull: PullLatest) -> Result<Latest, Error>;
+
+    /// For every entity row the newest row of its key whose event timestamp is not later than its time and not older than
+    /// `ttl` before it, both ends included; nulls where there is none.
+    ///
+    /// Keys, times and what is the newest row: as in `pull_latest`, but that a null join key, in the source or of an entity
+    /// row, equals nothing. A row whose features are null is a row like any other. `created` says whether rows count that
+    /// were created after the time.
+    ///
+    /// Batches are as `Joined` says: one row for each entity row, in their order, however often a key and time come. Memory
+    /// is bounded, whatever the number of rows, except where a store says otherwise. Dropping the stream ends the work.
+    async fn point_in_time(&self, join: PointInTime) -> Result<Joined, Error>;
 }
 
 /// The offline stores of a repository.
@@ -83,17 +102,35 @@ impl Config {
 
     /// Starts reading from the store that holds the pull's source.
     pub(super) async fn pull_latest(&self, pull: PullLatest) -> Result<Latest, Error> {
-        let store: Box<dyn OfflineStore> = match &pull.source.kind {
+        self.store_of(&pull)?.pull_latest(pull).await
+    }
+
+    /// Starts joining in the store that holds the view's source.
+    pub(super) async fn point_in_time(&self, join: PointInTime) -> Result<Joined, Error> {
+        self.store_of(&join.view)?.point_in_time(join).await
+    }
+
+    /// The rows of a query in the Postgres of `offline_store`. It may only read.
+    pub(super) async fn query_entities(&self, query: &str) -> Result<Entities, Error> {
+        match &self.postgres {
+            Some(config) => postgres::entity_rows(config, query).await,
+            None => Err(Error::NoEntityDatabase {
+                problem: "`offline_store.type` is not `postgres`".to_owned(),
+            }),
+        }
+    }
+
+    fn store_of(&self, pull: &PullLatest) -> Result<Box<dyn OfflineStore>, Error> {
+        Ok(match &pull.source.kind {
             SourceKind::File { .. } if files::IS_BUILT => Box::new(files::connect(&self.directory)),
             SourceKind::File { .. } => Box::new(direct::connect(&self.directory)),
             SourceKind::Postgres { .. } => {
-                Box::new(postgres::connect(self.postgres.as_ref(), &pull)?)
+                Box::new(postgres::connect(self.postgres.as_ref(), pull)?)
             }
             SourceKind::Other(kind) => {
                 let what = format!("a source of kind {kind}");
                 return Err(pull.unsupported(what));
             }
-        };
-        store.pull_latest(pull).await
+        })
     }
 }

@@ -76,6 +76,11 @@ impl<S: OfflineStore> Backend for Files<S> {
         self.store.pull_latest(pull).await
     }
 
+    async fn join(&self, rows: &[SourceRow], join: PointInTime) -> Result<Joined, Error> {
+        self.write("source.parquet", columns(rows));
+        self.store.point_in_time(join).await
+    }
+
     fn kind(&self) -> SourceKind {
         source("source.parquet")
     }
@@ -84,6 +89,7 @@ impl<S: OfflineStore> Backend for Files<S> {
 #[tokio::test]
 async fn the_direct_reader_keeps_the_contract() {
     contract::run(&Files::new(direct::connect)).await;
+    contract_history::run(&Files::new(direct::connect)).await;
 }
 
 /// The feature of every row that is pulled from what lies in the directory, by key.
@@ -211,6 +217,16 @@ proptest! {
     fn the_direct_reader_agrees_with_the_oracle(rows in source_rows(), n_keys in 0usize..3) {
         block_on(contract::agrees_with_the_oracle(&Files::new(direct::connect), n_keys, &rows));
     }
+
+    #[test]
+    fn the_direct_reader_joins_as_a_naive_loop(
+        rows in source_rows(),
+        entities in contract_history::entity_rows(),
+        rules in contract_history::rules(),
+    ) {
+        let files = Files::new(direct::connect);
+        block_on(contract_history::agrees_with_the_naive_loop(&files, rules, &rows, &entities));
+    }
 }
 
 #[cfg(feature = "datafusion")]
@@ -220,6 +236,30 @@ mod datafusion {
     #[tokio::test]
     async fn files_keep_the_contract() {
         contract::run(&Files::new(files::connect)).await;
+        contract_history::run(&Files::new(files::connect)).await;
+    }
+
+    #[tokio::test]
+    async fn joins_keep_the_contract_in_many_small_chunks() {
+        struct Small(Files<files::FileStore>);
+
+        #[async_trait]
+        impl Backend for Small {
+            async fn pull(&self, rows: &[SourceRow], pull: PullLatest) -> Result<Latest, Error> {
+                self.0.pull(rows, pull).await
+            }
+
+            async fn join(&self, rows: &[SourceRow], join: PointInTime) -> Result<Joined, Error> {
+                let max_bytes = 64 * 1024;
+                self.0.join(rows, PointInTime { max_bytes, ..join }).await
+            }
+
+            fn kind(&self) -> SourceKind {
+                self.0.kind()
+            }
+        }
+
+        contract_history::run(&Small(Files::new(files::connect))).await;
     }
 
     #[tokio::test]
@@ -265,6 +305,16 @@ mod datafusion {
         #[test]
         fn files_agree_with_the_oracle(rows in source_rows(), n_keys in 0usize..3) {
             block_on(contract::agrees_with_the_oracle(&Files::new(files::connect), n_keys, &rows));
+        }
+
+        #[test]
+        fn files_are_joined_as_by_a_naive_loop(
+            rows in source_rows(),
+            entities in contract_history::entity_rows(),
+            rules in contract_history::rules(),
+        ) {
+            let files = Files::new(files::connect);
+            block_on(contract_history::agrees_with_the_naive_loop(&files, rules, &rows, &entities));
         }
     }
 }

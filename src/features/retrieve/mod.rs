@@ -13,6 +13,7 @@ mod answer;
 mod bind;
 mod error;
 mod given;
+pub(super) mod history;
 mod on_demand;
 mod precomputed;
 mod reference;

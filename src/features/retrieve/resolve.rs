@@ -53,20 +53,17 @@ pub(super) fn resolve(
     wanted: &Wanted,
     naming: Naming,
 ) -> Result<Retrieval, Error> {
-    let mut draft = Draft::new(store, registry);
-    let mut references = Vec::new();
-    let service = match wanted {
-        Wanted::Service(name) => Some(draft.service(name, &mut references)?),
-        Wanted::Features(texts) => {
-            draft.features(texts, &mut references)?;
-            None
-        }
-    };
-    check_names(&references, naming)?;
-    for reference in &references {
-        draft.select(reference)?;
-    }
+    let (draft, service) = Draft::of(store, registry, wanted, naming, Purpose::Serving)?;
     draft.finish(service, naming)
+}
+
+/// What a selection is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// From the online store, as far as views may be served from it.
+    Serving,
+    /// From the views' sources; nothing that is in the online store plays a part.
+    History,
 }
 
 /// Feast compares names, and with full names the references as they are written.
@@ -91,29 +88,30 @@ fn check_names(references: &[Reference], naming: Naming) -> Result<(), Error> {
     Err(Error::Collision { names, full })
 }
 
-struct Draft<'a> {
+pub(super) struct Draft<'a> {
     store: &'a FeatureStore,
     registry: &'a Registry,
     rules: Rules,
+    purpose: Purpose,
     /// Views that may be selected, by the names under which they appear.
-    usable: Vec<Usable<'a>>,
+    pub(super) usable: Vec<Usable<'a>>,
     /// Positions in `usable`, in order of first selection.
-    order: Vec<usize>,
+    pub(super) order: Vec<usize>,
 }
 
 /// A view that the selection names, or that an on-demand view is computed from.
-struct Usable<'a> {
-    effective: String,
+pub(super) struct Usable<'a> {
+    pub(super) effective: String,
     /// The alias, without a version.
     clean: String,
-    kind: Kind<'a>,
+    pub(super) kind: Kind<'a>,
     /// Features that the answer has, in order of selection.
-    requested: Vec<String>,
+    pub(super) requested: Vec<String>,
     /// Features that are read: those, and what on-demand views need.
-    read: Vec<String>,
+    pub(super) read: Vec<String>,
 }
 
-enum Kind<'a> {
+pub(super) enum Kind<'a> {
     Stored {
         view: Held<'a>,
         join_key_map: &'a [(String, String)],
@@ -122,14 +120,35 @@ enum Kind<'a> {
 }
 
 impl<'a> Draft<'a> {
-    fn new(store: &'a FeatureStore, registry: &'a Registry) -> Self {
-        Self {
+    /// The selection with every name looked up, and the service that it names.
+    pub(super) fn of(
+        store: &'a FeatureStore,
+        registry: &'a Registry,
+        wanted: &Wanted,
+        naming: Naming,
+        purpose: Purpose,
+    ) -> Result<(Self, Option<&'a FeatureService>), Error> {
+        let mut draft = Self {
             store,
             registry,
             rules: Rules::of(&store.0.repo),
+            purpose,
             usable: Vec::new(),
             order: Vec::new(),
+        };
+        let mut references = Vec::new();
+        let service = match wanted {
+            Wanted::Service(name) => Some(draft.service(name, &mut references)?),
+            Wanted::Features(texts) => {
+                draft.features(texts, &mut references)?;
+                None
+            }
+        };
+        check_names(&references, naming)?;
+        for reference in &references {
+            draft.select(reference)?;
         }
+        Ok((draft, service))
     }
 
     fn service(
@@ -225,7 +244,13 @@ impl<'a> Draft<'a> {
         join_key_map: &'a [(String, String)],
     ) -> Result<Kind<'a>, Error> {
         if let Some(view) = self.registry.feature_view(name) {
-            check_state(view, self.rules)?;
+            match self.purpose {
+                Purpose::Serving => check_state(view, self.rules)?,
+                Purpose::History if view.disabled => {
+                    return Err(not_served(&view.name, "DISABLED"));
+                }
+                Purpose::History => {}
+            }
             check_version(&view.name, view.version, version)?;
             let view = held(view);
             return Ok(Kind::Stored { view, join_key_map });
@@ -245,7 +270,7 @@ impl<'a> Draft<'a> {
             return Err(not_served(&view.name, "DISABLED"));
         }
         check_version(&view.name, view.version, version)?;
-        if view.write_to_online_store {
+        if view.write_to_online_store && self.purpose == Purpose::Serving {
             let view = held_on_demand(view)?;
             return Ok(Kind::Stored { view, join_key_map });
         }

@@ -108,6 +108,13 @@ impl Transforms {
         }
     }
 
+    /// The SQL that is declared for a view.
+    pub fn declared_sql(&self, view: &str) -> Option<&str> {
+        self.declared
+            .get(view)
+            .map(|declared| declared.sql.as_str())
+    }
+
     /// What Feast's transformation server says about itself; `None` if none is configured. Cancel safe.
     pub async fn describe_service(&self, deadline: Deadline) -> Result<Option<String>, Error> {
         self.service.describe(deadline).await

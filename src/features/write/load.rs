@@ -120,7 +120,12 @@ enum Use {
 
 /// A list of rows, or an object of columns, perhaps under `df` as in Feast's bodies.
 pub fn from_json(text: &[u8]) -> Result<Frame, LoadError> {
-    match serde_json::from_slice(text).map_err(LoadError::Json)? {
+    from_json_value(serde_json::from_slice(text).map_err(LoadError::Json)?)
+}
+
+/// The same of what is decoded already.
+pub fn from_json_value(value: Json) -> Result<Frame, LoadError> {
+    match value {
         Json::Array(rows) => from_rows(rows.into_iter().enumerate()),
         Json::Object(mut object) => match object.remove("df") {
             Some(Json::Object(columns)) => from_columns(columns),

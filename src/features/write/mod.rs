@@ -21,7 +21,7 @@ mod rows;
 mod scalars;
 #[cfg(test)]
 mod tests;
-mod times;
+pub(super) mod times;
 mod values;
 
 use std::sync::Arc;

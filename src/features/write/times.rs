@@ -91,22 +91,22 @@ enum Precision {
 
 /// A moment that was read from text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Parsed {
+pub(in crate::features) struct Parsed {
     /// Since the epoch, with naive text taken as UTC.
-    pub(super) micros: i64,
+    pub(in crate::features) micros: i64,
     /// What is below the microseconds.
     pub(super) nanos: i64,
     form: Form,
 }
 
 impl Parsed {
-    pub(super) fn has_zone(&self) -> bool {
+    pub(in crate::features) fn has_zone(&self) -> bool {
         matches!(self.form, Form::DateTime { has_zone: true, .. })
     }
 }
 
 /// `YYYY-MM-DD`, then perhaps `T` or a blank and `HH:MM[:SS[.fraction]]`, then perhaps `Z` or an offset.
-pub(super) fn parse(text: &str) -> Option<Parsed> {
+pub(in crate::features) fn parse(text: &str) -> Option<Parsed> {
     let mut rest = Cursor(text.as_bytes());
     let year = rest.number(4)?;
     rest.byte(b'-')?;

@@ -3,10 +3,13 @@
 //! The range is sorted by (key, newest first, source order) and the first row of each key is kept. The sort spills to the
 //! system's temporary directory, so memory stays the same for any number of rows. The work runs on threads of its own; it
 //! takes nothing from those that answer requests.
+//! A point-in-time join sorts nothing and spills nothing: `asof` says how.
 //! Not here: which columns and rows (`canonical`), the choice among sorted rows (`first`).
 
 #[cfg(feature = "datafusion")]
 mod first;
+#[cfg(feature = "datafusion")]
+mod history;
 #[cfg(feature = "datafusion")]
 mod listing;
 #[cfg(feature = "datafusion")]
@@ -22,6 +25,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::history::{Joined, PointInTime};
 use super::pull::{Latest, PullLatest};
 use super::{Error, OfflineStore};
 
@@ -72,12 +76,31 @@ impl OfflineStore for FileStore {
         });
         Ok(Latest { batches, meter })
     }
+
+    async fn point_in_time(&self, join: PointInTime) -> Result<Joined, Error> {
+        let place = places::Place::of(&join.view, &self.directory)?;
+        let meter = Arc::new(super::Meter::default());
+        let counts = meter.clone();
+        let batches = super::pump::pumped(|sender| async move {
+            let work = move || history::run(&join, place, counts, &sender);
+            let done = crate::shutdown::run_blocking(work).await;
+            done.map_err(Error::Panicked)?
+        });
+        Ok(Joined { batches, meter })
+    }
 }
 
 #[cfg(not(feature = "datafusion"))]
 #[async_trait]
 impl OfflineStore for FileStore {
     async fn pull_latest(&self, pull: PullLatest) -> Result<Latest, Error> {
-        Err(pull.unsupported("a source of files (built without feature `datafusion`)".to_owned()))
+        Err(pull.unsupported(NOT_BUILT.to_owned()))
+    }
+
+    async fn point_in_time(&self, join: PointInTime) -> Result<Joined, Error> {
+        Err(join.view.unsupported(NOT_BUILT.to_owned()))
     }
 }
+
+#[cfg(not(feature = "datafusion"))]
+const NOT_BUILT: &str = "a source of files (built without feature `datafusion`)";

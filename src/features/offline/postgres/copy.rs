@@ -21,7 +21,7 @@ use crate::features::suggest::Known;
 use crate::shutdown::run_blocking;
 
 /// Bytes that are collected before they are decoded, however few rows they are.
-const BATCH_BYTES: usize = 4 * 1024 * 1024;
+pub(super) const BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 pub(super) async fn pull_latest(config: &Config, pull: PullLatest) -> Result<Latest, Error> {
     let place = config.place();
@@ -60,7 +60,7 @@ pub(super) async fn pull_latest(config: &Config, pull: PullLatest) -> Result<Lat
 }
 
 /// The pull's columns in the database.
-async fn columns(
+pub(super) async fn columns(
     connection: &mut PgConnection,
     pull: &PullLatest,
     source: &str,

@@ -17,8 +17,8 @@ use arrow::array::{
 use arrow::datatypes::SchemaRef;
 
 /// Seconds between 1970-01-01 and 2000-01-01.
-const EPOCH_SECONDS: i64 = 946_684_800;
-const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0";
+pub(super) const EPOCH_SECONDS: i64 = 946_684_800;
+pub(super) const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0";
 
 /// How the values of a column come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

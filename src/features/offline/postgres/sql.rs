@@ -1,8 +1,10 @@
 //! The statements: which columns, which rows, in whose order.
 
 use super::super::Error;
+use super::super::history::PointInTime;
 use super::super::pull::{Column, PullLatest};
 use super::decode::Wire;
+use super::entities::TABLE;
 use crate::features::definitions::{SourceKind, ValueType};
 use crate::types::timestamp::Timestamp;
 
@@ -17,9 +19,14 @@ pub(super) fn source(pull: &PullLatest) -> Result<String, Error> {
             false => Err(pull.unsupported(format!("the table `{table}`, which is not a name"))),
         };
     }
+    Ok(bracketed(query))
+}
+
+/// A query as it stands behind FROM.
+pub(super) fn bracketed(query: &str) -> String {
     let query = query.trim().trim_end_matches(';');
     // A comment at the query's end must not swallow the bracket.
-    Ok(format!("({query}\n)"))
+    format!("({query}\n)")
 }
 
 /// Names, each with quotes or without, between dots.
@@ -59,6 +66,8 @@ pub(super) fn probe(source: &str) -> String {
 pub(super) struct Selected {
     pub(super) sql: String,
     pub(super) wire: Wire,
+    /// The name of the column's own type.
+    pub(super) kind: String,
 }
 
 impl Selected {
@@ -83,7 +92,11 @@ impl Selected {
             // Byte order is the fastest, and tells apart what a collation might not.
             _ => (format!("({name}::text COLLATE \"C\")"), Wire::Text),
         };
-        Self { sql, wire }
+        Self {
+            sql,
+            wire,
+            kind: kind.to_owned(),
+        }
     }
 
     /// A feature as it is, where its type is one that `Wire` knows; a number of any size as floating point, whole where
@@ -91,7 +104,11 @@ impl Selected {
     pub(super) fn feature(column: &Column, kind: &str) -> Self {
         let name = quoted(&column.name);
         if let Some(wire) = Wire::of(kind) {
-            return Self { sql: name, wire };
+            return Self {
+                sql: name,
+                wire,
+                kind: kind.to_owned(),
+            };
         }
         let wanted = column.field.value_type;
         let (sql, wire) = match (kind, wanted) {
@@ -118,13 +135,18 @@ impl Selected {
             (kind, _) if kind.ends_with("[]") => (format!("{name}::text[]"), Wire::Texts),
             _ => (format!("{name}::text"), Wire::Text),
         };
-        Self { sql, wire }
+        Self {
+            sql,
+            wire,
+            kind: kind.to_owned(),
+        }
     }
 
     pub(super) fn time(name: &str) -> Self {
         Self {
             sql: format!("{}::timestamptz", quoted(name)),
             wire: Wire::Timestamp,
+            kind: String::new(),
         }
     }
 }
@@ -164,6 +186,178 @@ pub(super) fn newest(pull: &PullLatest, source: &str, columns: &[Selected]) -> S
         literal(pull.end),
         order.join(", "),
     )
+}
+
+/// What a tie is decided by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// The place of a row in its table.
+    Place,
+    /// Nothing: the first that is read.
+    AsRead,
+}
+
+/// A point-in-time join. `columns` are keys, features, event and created timestamp, as of the pull.
+pub(super) struct Join<'a> {
+    pub(super) join: &'a PointInTime,
+    pub(super) source: &'a str,
+    pub(super) columns: &'a [Selected],
+    pub(super) order: Order,
+}
+
+/// Nobody's column, unlike the names in a source.
+const ENTITY: &str = "terrarium_entity";
+
+impl Join<'_> {
+    /// For each entity row the newest of the source's rows: few rows and an index, or a small source.
+    pub(super) fn lateral(&self) -> String {
+        let (features, names) = self.features();
+        let view = &self.join.view;
+        let time = quoted(&view.source.timestamp_field);
+        let mut wheres = self.equal_keys();
+        wheres.push(format!("{time} <= {ENTITY}.t"));
+        wheres.push(format!("{time} >= {ENTITY}.lo"));
+        wheres.push(format!("{time} > '-infinity'"));
+        let mut order = vec![format!("{time} DESC")];
+        if let Some(created) = view.created() {
+            let created = quoted(created);
+            if self.join.needs_created() {
+                wheres.push(format!("{created} <= {ENTITY}.t"));
+            }
+            order.push(format!("{created} DESC NULLS LAST"));
+        }
+        if self.order == Order::Place {
+            order.push("source.ctid".to_owned());
+        }
+        format!(
+            "SELECT {} FROM {TABLE} AS {ENTITY} LEFT JOIN LATERAL (SELECT {} FROM {} AS source WHERE {} ORDER BY {} \
+             LIMIT 1) AS found ON true ORDER BY {ENTITY}.n",
+            names.join(", "),
+            features.join(", "),
+            self.source,
+            wheres.join(" AND "),
+            order.join(", "),
+        )
+    }
+
+    /// All rows of both in one order, in which each entity row finds the rank of the newest before it: many rows.
+    pub(super) fn window(&self) -> String {
+        let view = &self.join.view;
+        let n_keys = view.keys.len();
+        let (features, names) = self.features();
+        let time = quoted(&view.source.timestamp_field);
+        let keys: Vec<String> = (0..n_keys).map(|i| format!("k{i}")).collect();
+        let selected = (0..n_keys).map(|i| format!("{} AS k{i}", self.columns[i].sql));
+        let selected: Vec<String> = selected.collect();
+        let created = view
+            .created()
+            .map(|name| format!("{}::timestamptz", quoted(name)));
+        let mut wheres = vec![
+            format!("{time} <= (SELECT max(t) FROM {TABLE})"),
+            format!("{time} >= (SELECT min(lo) FROM {TABLE})"),
+            format!("{time} > '-infinity'"),
+        ];
+        wheres.extend((0..n_keys).map(|i| format!("{} IS NOT NULL", self.columns[i].sql)));
+        let mut moment = "found_at".to_owned();
+        if let (true, Some(created)) = (self.join.needs_created(), &created) {
+            wheres.push(format!("{created} IS NOT NULL"));
+            moment = "greatest(found_at, created_at)".to_owned();
+        }
+        let place = match self.order {
+            Order::Place => "source.ctid",
+            Order::AsRead => "row_number() OVER ()",
+        };
+        let created = created.unwrap_or_else(|| "NULL::timestamptz".to_owned());
+        let read: Vec<String> = selected
+            .iter()
+            .chain(&features)
+            .cloned()
+            .chain([
+                format!("{created} AS created_at"),
+                format!("{place} AS place"),
+            ])
+            .collect();
+        let by = |columns: &[String]| match columns {
+            [] => String::new(),
+            columns => format!("PARTITION BY {} ", columns.join(", ")),
+        };
+        let by_key = by(&keys);
+        let listed = |columns: &[String]| -> String {
+            columns.iter().map(|column| format!("{column}, ")).collect()
+        };
+        let columns = listed(&keys);
+        let same = (0..n_keys).map(|i| format!("ranked.k{i} = marked.k{i} AND "));
+        let same: String = same.collect();
+        let entity_keys: Vec<String> = (0..n_keys).map(|i| self.entity_key(i)).collect();
+        let entity_columns = listed(&entity_keys);
+        let found: Vec<String> = names
+            .iter()
+            .map(|name| name.replacen("found.", "ranked.", 1))
+            .collect();
+        format!(
+            "WITH ranked AS (SELECT *, row_number() OVER ({by_key}ORDER BY found_at, created_at NULLS FIRST, place DESC) AS newest \
+             FROM (SELECT {} FROM {} AS source WHERE {}) AS read), \
+             marked AS (SELECT n, {columns}lo, max(newest) OVER ({by_key}ORDER BY moment, is_entity ROWS UNBOUNDED PRECEDING) AS newest \
+             FROM (SELECT NULL::int8 AS n, {columns}NULL::timestamptz AS lo, newest, {moment} AS moment, 0 AS is_entity FROM ranked \
+             UNION ALL SELECT n, {entity_columns}lo, NULL::int8, t, 1 FROM {TABLE} AS {ENTITY}) AS both_kinds) \
+             SELECT {} FROM marked LEFT JOIN ranked ON {same}ranked.newest = marked.newest AND ranked.found_at >= marked.lo \
+             WHERE marked.n IS NOT NULL ORDER BY marked.n",
+            read.join(", "),
+            self.source,
+            wheres.join(" AND "),
+            found.join(", "),
+        )
+    }
+
+    /// What is read of a source row, and what it is called then: the features and `found_at`.
+    fn features(&self) -> (Vec<String>, Vec<String>) {
+        let n_keys = self.join.view.keys.len();
+        let n_features = self.join.view.features.len();
+        let features = &self.columns[n_keys..n_keys + n_features];
+        let mut read: Vec<String> = Vec::with_capacity(n_features + 1);
+        let mut names = Vec::with_capacity(n_features + 1);
+        for (i, feature) in features.iter().enumerate() {
+            read.push(format!("{} AS f{i}", feature.sql));
+            names.push(format!("found.f{i}"));
+        }
+        let time = &self.columns[n_keys + n_features].sql;
+        read.push(format!("{time} AS found_at"));
+        names.push("found.found_at".to_owned());
+        (read, names)
+    }
+
+    /// A key of the entity rows as the source's is compared.
+    fn entity_key(&self, i: usize) -> String {
+        let is_bytes = self.join.view.keys[i].field.value_type == ValueType::Bytes;
+        match self.columns[i].wire {
+            Wire::Text if is_bytes => {
+                format!("(convert_from({ENTITY}.k{i}, 'UTF8') COLLATE \"C\")")
+            }
+            Wire::Text => format!("({ENTITY}.k{i} COLLATE \"C\")"),
+            _ => format!("{ENTITY}.k{i}"),
+        }
+    }
+
+    /// Written so that an index on the source's own column can be used, where the comparison is the same.
+    fn equal_keys(&self) -> Vec<String> {
+        let mut equal = Vec::new();
+        for (i, (key, column)) in self.join.view.keys.iter().zip(self.columns).enumerate() {
+            let name = quoted(&key.name);
+            match column.kind.as_str() {
+                "INT2" | "INT4" | "INT8" if column.wire != Wire::Text => {
+                    equal.push(format!("{name} = {ENTITY}.k{i}"));
+                    continue;
+                }
+                // The column's collation may find more; the exact comparison follows.
+                "TEXT" | "VARCHAR" if key.field.value_type != ValueType::Bytes => {
+                    equal.push(format!("{name}::text = {ENTITY}.k{i}"))
+                }
+                _ => {}
+            }
+            equal.push(format!("{} = {}", column.sql, self.entity_key(i)));
+        }
+        equal
+    }
 }
 
 /// A moment; far outside the calendar of Postgres it is infinite.

@@ -11,7 +11,7 @@ use proptest::test_runner::TestRunner;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use super::super::contract::{self, Backend, SourceRow, row, source_rows};
-use super::super::{Column, SourceKind};
+use super::super::{Column, SourceKind, contract_history};
 use super::*;
 use crate::features::definitions::{Field, ValueType};
 use crate::features::settings::Settings;
@@ -46,7 +46,10 @@ impl Served {
         let served = Self {
             url,
             schema,
-            store: PostgresStore { config },
+            store: PostgresStore {
+                config,
+                statement: Statement::default(),
+            },
         };
         let schema = &served.schema;
         served.run(&format!("CREATE SCHEMA \"{schema}\"")).await;
@@ -65,6 +68,28 @@ impl Served {
     async fn clean_up(&self) {
         self.run(&format!("DROP SCHEMA \"{}\" CASCADE", self.schema))
             .await;
+    }
+
+    /// Looks, until a deadline, whether a statement that names this schema is at work.
+    async fn is_running(&self, wanted: bool) {
+        let mut connection = PgConnection::connect(&self.url).await.unwrap();
+        let sql = format!(
+            "SELECT count(*) > 0 FROM pg_stat_activity \
+             WHERE state = 'active' AND pid <> pg_backend_pid() AND query LIKE '%COPY%{}%'",
+            self.schema
+        );
+        let mut every = tokio::time::interval(std::time::Duration::from_millis(20));
+        for _ in 0..1_500 {
+            every.tick().await;
+            let row = connection
+                .fetch_one(AssertSqlSafe(sql.clone()))
+                .await
+                .unwrap();
+            if sqlx::Row::get::<bool, _>(&row, 0) == wanted {
+                return;
+            }
+        }
+        panic!("is it running? never {wanted}");
     }
 
     async fn pulled(&self, pull: PullLatest) -> Result<Vec<RecordBatch>, Error> {
@@ -127,6 +152,11 @@ impl Backend for Served {
         self.store.pull_latest(pull).await
     }
 
+    async fn join(&self, rows: &[SourceRow], join: PointInTime) -> Result<Joined, Error> {
+        self.run(&sql_of(rows)).await;
+        self.store.point_in_time(join).await
+    }
+
     fn kind(&self) -> SourceKind {
         table("t")
     }
@@ -134,8 +164,50 @@ impl Backend for Served {
 
 #[tokio::test]
 async fn postgres_keeps_the_contract() {
-    let served = Served::new().await;
+    let mut served = Served::new().await;
     contract::run(&served).await;
+    for statement in STATEMENTS {
+        served.store.statement = statement;
+        contract_history::run(&served).await;
+    }
+    served.clean_up().await;
+}
+
+const STATEMENTS: [Statement; 3] = [Statement::Cheapest, Statement::Lateral, Statement::Window];
+
+#[tokio::test]
+async fn postgres_joins_as_a_naive_loop() {
+    let mut served = Served::new().await;
+    let mut runner = TestRunner::deterministic();
+    let cases = (
+        source_rows(),
+        contract_history::entity_rows(),
+        contract_history::rules(),
+    );
+    for _ in 0..24 {
+        let (rows, entities, rules) = cases.new_tree(&mut runner).unwrap().current();
+        for statement in STATEMENTS {
+            served.store.statement = statement;
+            contract_history::agrees_with_the_naive_loop(&served, rules, &rows, &entities).await;
+        }
+    }
+    served.clean_up().await;
+}
+
+#[tokio::test]
+async fn a_join_that_nobody_wants_ends_in_the_database() {
+    let served = Served::new().await;
+    served.run(&sql_of(&[row(1, 5, None, 1)])).await;
+    let sql = format!("SELECT *, pg_sleep(600) AS {} FROM t", served.schema);
+    let entities = contract_history::entities(&[contract_history::entity(1, 9)]);
+    let join = contract_history::join(query(&sql), contract_history::BY_ACCT, entities);
+    let mut batches = served.store.point_in_time(join).await.unwrap().batches;
+    tokio::select! {
+        batch = batches.try_next() => panic!("{batch:?}"),
+        () = served.is_running(true) => {}
+    }
+    drop(batches);
+    served.is_running(false).await;
     served.clean_up().await;
 }
 
