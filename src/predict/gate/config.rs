@@ -136,7 +136,7 @@ mod tests {
                 "above `max_rows`",
             ),
             ("replay = '1h'\nmax_change = 1\nmin_rows = 0", "nonzero"),
-            ("replay = 'now'\nmax_change = 1", "number"),
+            ("replay = 'now'\nmax_change = 1", "expected a duration"),
             ("replays = '1h'", "unknown field `replays`"),
         ] {
             let error = toml::from_str::<Config>(&format!("[gate]\n{text}")).unwrap_err();
