@@ -3,7 +3,7 @@
 //!
 //! Bounded by rows, by bytes kept, by bytes read and by a deadline; whichever is reached first ends the reading, and what was
 //! found by then is what there is. An event that stands in several places is taken once.
-//! Not here: what is done with the events (`predict`), files in other formats than JSON lines.
+//! Not here: what is done with the events (`predict`).
 
 use std::borrow::Cow;
 use std::collections::{HashSet, VecDeque};
@@ -17,8 +17,10 @@ use serde::Deserialize;
 use super::Config;
 use super::read::Error;
 use super::redact::{self, Action};
+use super::rows_file::{self, RowsFile};
 use super::sink;
 use super::spool::{self, Scanned};
+use super::stored::Stored;
 use super::topic::{self, Begin, End};
 use crate::types::timestamp::Timestamp;
 
@@ -30,8 +32,6 @@ const MAX_KEPT: usize = 64 << 20;
 const MAX_EVENT: usize = 8 << 20;
 /// Clocks of file systems are coarse, and those of machines differ.
 const TOLERANCE: Duration = Duration::from_secs(60);
-/// Only such files are read.
-const SUFFIX: &str = "jsonl";
 
 /// Where this server's events are.
 #[derive(Debug, Clone)]
@@ -213,7 +213,7 @@ impl Search {
             files => files?,
         };
         for path in files.iter().rev() {
-            if path.extension().is_none_or(|suffix| suffix != SUFFIX) || self.is_before(path)? {
+            if self.is_before(path)? {
                 continue;
             }
             if self.found.n_rows >= self.wanted.max_rows {
@@ -223,7 +223,10 @@ impl Search {
             if self.is_over() {
                 return Ok(());
             }
-            self.file(path)?;
+            match rows_file::is_one(path) {
+                true => self.rows(path)?,
+                false => self.lines(path)?,
+            }
         }
         Ok(())
     }
@@ -235,7 +238,23 @@ impl Search {
         Ok(fs_err::metadata(path)?.modified()? + TOLERANCE < since)
     }
 
-    fn file(&mut self, path: &Path) -> io::Result<()> {
+    /// A Parquet file, from its first row as far as may be read.
+    fn rows(&mut self, path: &Path) -> io::Result<()> {
+        let mut newest = Found::default();
+        for stored in RowsFile::open(path)?.events()? {
+            let Stored { json, .. } = stored?;
+            self.n_read += json.len() as u64;
+            self.take(&json, &mut newest);
+            if self.is_over() {
+                break;
+            }
+        }
+        self.keep_older(newest);
+        Ok(())
+    }
+
+    /// A file of JSON lines, or as much of its end as may be read.
+    fn lines(&mut self, path: &Path) -> io::Result<()> {
         let mut newest = Found::default();
         let mut file = BufReader::with_capacity(1 << 18, File::open(path)?);
         let mut line = Vec::new();

@@ -809,6 +809,38 @@ impl io::Write for LockedWriter {
     }
 }
 
+#[test]
+fn recent_events_are_found_in_parquet_files_and_in_the_spool() {
+    let mut config = Config::default();
+    let mut fixture = Fixture::with(|fixture| {
+        fixture.file.format = sink::file::Format::Parquet;
+        config = fixture.clone();
+    });
+    fixture.answer();
+    fixture.answer();
+    let in_spool = recent(&config);
+    assert_eq!(fixture.shipped().len(), 2);
+    let in_files = recent(&config);
+    assert_eq!(in_spool.len(), 2);
+    assert_eq!(in_files, in_spool);
+}
+
+/// The ids of what `Trail` finds of the fixture's model.
+fn recent(config: &Config) -> Vec<Json> {
+    let found = recent::Trail::of(config).on_disk(recent::Wanted {
+        model: served_by().name.to_string(),
+        other_than: None,
+        since: Timestamp::EPOCH,
+        max_rows: 100,
+        max_read: u64::MAX,
+        deadline: Instant::now() + Duration::from_secs(60),
+    });
+    let events = found.unwrap().events.into_iter();
+    events
+        .map(|event| serde_json::from_slice::<Json>(&event).unwrap()["id"].clone())
+        .collect()
+}
+
 /// Runs in a process of its own, in a directory of its own: tells the id of every answer, after it was recorded.
 #[test]
 #[ignore = "run by `a_killed_process_has_an_event_for_everything_that_it_answered`"]

@@ -154,7 +154,9 @@ fn dispatch(cli: Cli) -> Result<(), Failed> {
             Command::Predict(args) => predict::run(args, config, environment, output).await,
             Command::Models(command) => models::run(command, config, environment, output).await,
             Command::Features(command) => features::run(command, config, environment, output).await,
-            Command::Audit(command) => audit::run(command, config, environment, output).await,
+            Command::Audit(command) => {
+                Box::pin(audit::run(command, config, environment, output)).await
+            }
             Command::Config(_) => Ok(()),
         }
     })

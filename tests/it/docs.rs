@@ -52,7 +52,7 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
         if path.is_dir() {
             files.extend(sources(&path));
         } else if path.extension().is_some_and(|extension| extension == "rs")
-            && !path.ends_with("tests.rs")
+            && !path.to_string_lossy().ends_with("tests.rs")
         {
             files.push(path);
         }

@@ -147,7 +147,7 @@ async fn a_version_that_flips_stays_out_and_the_report_says_why_and_an_equal_one
         (&report["n_rows"], &report["n_flips"]),
         (&json!(30), &json!(30))
     );
-    assert_eq!(report["worst"][0]["output"], "label");
+    assert_eq!(report["worst"][0]["output"], "output_label");
     assert!(report["latency_us"]["replayed"]["p50"].is_number());
     let page = live
         .server

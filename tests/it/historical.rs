@@ -8,6 +8,7 @@ use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, TimestampM
 use arrow::datatypes::Float32Type;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
+use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
@@ -222,8 +223,8 @@ async fn the_command_writes_a_training_set_and_tells_what_is_missing_in_it() {
         summary["features"][0],
         json!({ "feature": "conv_rate", "n_null": 3, "null_rate": 0.75 })
     );
-    let file = std::fs::File::open(&out).unwrap();
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+    let file = fs_err::read(&out).unwrap();
+    let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(file)).unwrap();
     let table = reader.build().unwrap().next().unwrap().unwrap();
     assert!(conv_rates(&table)[0].is_some() && table.column(0).len() == 4);
 
@@ -313,8 +314,8 @@ async fn a_job_makes_the_same_training_set_below_its_directory() {
         job["result"]["features"][0],
         json!({ "feature": "conv_rate", "n_null": 3 })
     );
-    let file = std::fs::File::open(files.path().join("train.parquet")).unwrap();
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+    let file = fs_err::read(files.path().join("train.parquet")).unwrap();
+    let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(file)).unwrap();
     assert_eq!(reader.metadata().file_metadata().num_rows(), 4);
     let job = run("historical_features", &["rows.parquet", "../train.parquet"]).await;
     assert_eq!(job["success"], false, "{job}");

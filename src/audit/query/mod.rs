@@ -26,7 +26,8 @@ mod render;
 mod scan;
 #[cfg(feature = "datafusion")]
 mod table;
-#[cfg(all(test, feature = "datafusion"))]
+#[cfg(test)]
+#[cfg(feature = "datafusion")]
 mod tests;
 #[cfg(feature = "datafusion")]
 mod unfold;

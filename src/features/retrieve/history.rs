@@ -62,7 +62,7 @@ pub(in crate::features) fn resolve<'a>(
         views.push(HistoryView {
             view,
             effective: usable.effective.clone(),
-            join_key_map: *join_key_map,
+            join_key_map,
             features: labelled(&usable.effective, &usable.read, &view.features),
         });
     }
@@ -72,10 +72,7 @@ pub(in crate::features) fn resolve<'a>(
             && !usable.requested.is_empty()
         {
             let features = labelled(&usable.effective, &usable.requested, &view.features);
-            on_demand.push(HistoryOnDemand {
-                view: *view,
-                features,
-            });
+            on_demand.push(HistoryOnDemand { view, features });
         }
     }
     Ok(History { views, on_demand })

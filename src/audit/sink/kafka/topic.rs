@@ -1,6 +1,6 @@
 //! The topics: whether they are there, making them when that is asked for, and how large a message they take.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
@@ -16,6 +16,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// For what is good to know and not needed: not every broker answers it.
 const LIMITS_TIMEOUT: Duration = Duration::from_secs(2);
+/// Between two questions for a topic that was just made.
+const UNKNOWN_PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
@@ -55,10 +57,14 @@ pub(super) async fn prepare(client: &ClientConfig, config: &Config) -> Result<Li
     let topics = run_blocking(move || existing(&asking, names))
         .await
         .map_err(|source| Error::Ended { source })??;
+    let mut patience = Duration::ZERO;
     for (name, exists) in topics {
         match (&config.create_topics, exists) {
             (_, true) => {}
-            (Some(create), false) => make(&admin, &name, create).await?,
+            (Some(create), false) => {
+                make(&admin, &name, create).await?;
+                patience = LIMITS_TIMEOUT;
+            }
             (None, false) if name == topic => return Err(Error::Missing { topic: name }),
             (None, false) => tracing::warn!(
                 topic = name,
@@ -66,7 +72,7 @@ pub(super) async fn prepare(client: &ClientConfig, config: &Config) -> Result<Li
             ),
         }
     }
-    let [topic, dead_letter] = limits(&admin, [&topic, &dead_letter]).await;
+    let [topic, dead_letter] = limits(&admin, [&topic, &dead_letter], patience).await;
     Ok(Limits { topic, dead_letter })
 }
 
@@ -124,12 +130,29 @@ async fn make(admin: &AdminClient<Log>, name: &str, create: &CreateTopic) -> Res
     }
 }
 
-async fn limits(admin: &AdminClient<Log>, names: [&str; 2]) -> [Option<usize>; 2] {
+/// Asks for so long as a topic is not known: one that was just made takes the brokers a moment to hear of.
+async fn limits(
+    admin: &AdminClient<Log>,
+    names: [&str; 2],
+    patience: Duration,
+) -> [Option<usize>; 2] {
     let resources = names.map(ResourceSpecifier::Topic);
     let options = AdminOptions::new().request_timeout(Some(LIMITS_TIMEOUT));
-    let described = admin.describe_configs(&resources, &options).await;
-    // Principals that may write need not be allowed to describe.
-    let mut described = described.unwrap_or_default().into_iter();
+    let started = Instant::now();
+    let described = loop {
+        // Principals that may write need not be allowed to describe.
+        let described = admin.describe_configs(&resources, &options).await;
+        let described = described.unwrap_or_default();
+        let unknown = Some(RDKafkaErrorCode::UnknownTopicOrPartition);
+        let is_unknown = described
+            .iter()
+            .any(|topic| topic.as_ref().err().copied() == unknown);
+        if !is_unknown || started.elapsed() >= patience {
+            break described;
+        }
+        tokio::time::sleep(UNKNOWN_PAUSE).await;
+    };
+    let mut described = described.into_iter();
     names.map(|_| {
         let resource = described.next()?.ok()?;
         let limit = resource.get("max.message.bytes")?.value.as_deref()?;

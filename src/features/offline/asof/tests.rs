@@ -94,10 +94,10 @@ fn rows_after_every_time_and_of_other_keys_are_not_kept() {
     let (join, chunk) = asked(&[10]);
     let mut asof = AsOf::new(&join, &chunk).unwrap();
     asof.push(&source(&[(11, "later")])).unwrap();
-    let columns = source(&[(1, "other")]).columns().to_vec();
+    let mine = source(&[(1, "other")]);
+    let (schema, columns) = (mine.schema(), mine.columns());
     let other: ArrayRef = Arc::new(Int64Array::from(vec![2]));
     let columns = [&[other], &columns[1..]].concat();
-    let schema = source(&[]).schema();
     asof.push(&RecordBatch::try_new(schema.clone(), columns).unwrap())
         .unwrap();
     assert_eq!(asof.kept.n_bytes(), 0);

@@ -55,7 +55,8 @@ pub(super) fn connect(directory: &Path) -> FileStore {
 
 impl FileStore {
     /// With another limit on the memory for sorting.
-    #[cfg(all(test, feature = "datafusion"))]
+    #[cfg(test)]
+    #[cfg(feature = "datafusion")]
     pub(super) fn with_sort_bytes(self, sort_bytes: usize) -> Self {
         Self { sort_bytes, ..self }
     }

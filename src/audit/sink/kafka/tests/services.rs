@@ -129,6 +129,13 @@ async fn what_was_not_acknowledged_when_a_topic_was_deleted_goes_to_its_successo
         .await
         .unwrap();
     deleted.into_iter().for_each(|topic| drop(topic.unwrap()));
+    // The controller has decided it; the broker takes events until it has heard of it.
+    within(async {
+        while has_topic(&admin, &config.topic) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     // The producer still thinks that the topic is there.
     let later = events(writer, 101..=200);
     let sent = sink.send(Batch::new(later.clone()).unwrap()).await;
@@ -144,6 +151,11 @@ async fn what_was_not_acknowledged_when_a_topic_was_deleted_goes_to_its_successo
     assert_eq!(delivered, 0, "nobody could have taken them");
     within(ship(&mut sink, &later)).await;
     assert_eq!(consume(&config.brokers, &config.topic).len(), 100);
+}
+
+fn has_topic(admin: &AdminClient<DefaultClientContext>, topic: &str) -> bool {
+    let all = admin.inner().fetch_metadata(None, PATIENCE).unwrap();
+    all.topics().iter().any(|found| found.name() == topic)
 }
 
 fn with_registry(format: Format, register: bool) -> Config {
