@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::verify::{Report, Verifier};
+use super::verify::Report;
 use crate::error::{ErrorClass, Failure};
 use crate::types::secret::Secret;
 
@@ -99,7 +99,8 @@ mod client {
     use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
     use uuid::Uuid;
 
-    use super::{Report, Secret, Verifier};
+    use super::super::verify::Verifier;
+    use super::{Report, Secret};
     use crate::audit::batch::Offset;
 
     /// How long a server may take to answer at all.

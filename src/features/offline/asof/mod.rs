@@ -24,7 +24,7 @@ mod tests;
 use arrow::array::{
     Array, ArrayRef, AsArray, PrimitiveArray, RecordBatch, TimestampMicrosecondArray,
 };
-use arrow::datatypes::{Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{FieldRef, Schema, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use std::sync::Arc;
 
@@ -219,7 +219,9 @@ impl AsOf {
         let n_times = source.fields().len() - self.n_keys;
         let n_features =
             n_times - 1 - usize::from(source.column_with_name("created_timestamp").is_some());
-        let mut fields: Vec<_> = features.take(n_features).cloned().collect();
+        // An entity row for which nothing is found has nulls, also where the source has none.
+        let nullable = |field: &FieldRef| Arc::new(field.as_ref().clone().with_nullable(true));
+        let mut fields: Vec<_> = features.take(n_features).map(nullable).collect();
         let batches = self.kept.finish(&fields)?;
         fields.push(Arc::new(arrow::datatypes::Field::new(
             "event_timestamp",
