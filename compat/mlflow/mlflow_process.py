@@ -22,6 +22,10 @@ WEBHOOKS = {
 }
 
 
+# Seven processes that run MLflow's own background jobs, which nothing here asks for.
+NO_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+
+
 class MlflowServer:
     """SQLite backend. Its data outlives its process, and it comes back at the same address.
 
@@ -31,7 +35,7 @@ class MlflowServer:
     def __init__(self, directory, artifacts="proxied"):
         self.directory, self.port = Path(directory), free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
-        self.environment = dict(WEBHOOKS)
+        self.environment = WEBHOOKS | NO_JOBS
         place = ["--artifacts-destination", str(self.directory / "artifacts")]
         if artifacts != "proxied":
             self.environment |= s3_environment()

@@ -32,7 +32,8 @@ EVENTS = int(os.environ.get("EVENTS", 50_000 if QUICK else 500_000))
 OUTAGE_SECONDS = int(os.environ.get("OUTAGE_SECONDS", 10 if QUICK else 60))
 PARTS = os.environ.get("PARTS", "ship,outage").split(",")
 PARTITIONS = 3
-OUTAGE_CONNECTIONS = 64
+# More than are due in a pause of the scheduler's, so that none is left out for want of a connection.
+OUTAGE_CONNECTIONS = 512
 FILL_CONNECTIONS = 16
 # As a broker runs that lives for longer than a test.
 JAVA = ["-Xmx1g"]

@@ -180,7 +180,9 @@ def mlflow_server(venv, work):
     place.mkdir()
     stores = ["--backend-store-uri", f"sqlite:///{place}/mlflow.db", "--artifacts-destination", str(place / "artifacts")]
     start = [f"{venv}/bin/mlflow", "server", "--workers", "1", *stores]
-    return Group("mlflow", lambda address: [*start, *host_and_port(address)], "/health", python_path(venv))
+    # Without it seven more processes start, for jobs of MLflow's own, and share the cores with what is measured.
+    no_jobs = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    return Group("mlflow", lambda address: [*start, *host_and_port(address)], "/health", python_path(venv) | no_jobs)
 
 
 def swapping(terrarium, registry, directory):

@@ -28,6 +28,9 @@ use crate::workers::Aside;
 const BATCH_BYTES: usize = 1 << 20;
 /// Events that come within so long are shipped together.
 const LINGER: Duration = Duration::from_millis(20);
+/// How long what is delivered waits to be recorded, while more is on its way: a sink that reports each event by itself would
+/// else have each of them recorded by itself.
+const RECORD_EVERY: Duration = Duration::from_millis(5);
 /// Beside busy threads it still gets a seventh of a core, and needs half of that for all events that they can record.
 const NICE: i32 = 5;
 /// How often writers are looked for that died since.
@@ -184,6 +187,7 @@ impl Shipper {
         let mut is_stopping = false;
         let mut has_more = true;
         let mut next_read = tokio::time::Instant::now();
+        let mut next_record = next_read;
         // When the sink has been silent for too long.
         let mut patience = None;
         loop {
@@ -197,8 +201,11 @@ impl Shipper {
             }
             tokio::select! {
                 biased;
-                offset = self.sink.delivered(), if !self.sent.is_empty() => {
+                offset = delivered(self.sink.as_mut(), next_record), if !self.sent.is_empty() => {
                     self.acknowledge(offset?).await?;
+                    if !self.sent.is_empty() {
+                        next_record = tokio::time::Instant::now() + RECORD_EVERY;
+                    }
                     patience = Some(tokio::time::Instant::now() + self.sink.patience());
                 }
                 () = until(patience), if !self.sent.is_empty() => {
@@ -331,6 +338,15 @@ impl Shipper {
             tracing::info!(sink = self.sink.name(), "audit events are delivered again");
         }
     }
+}
+
+/// What is delivered at that time, or the first that is afterwards.
+async fn delivered(
+    sink: &mut dyn AuditSink,
+    time: tokio::time::Instant,
+) -> Result<Offset, sink::Error> {
+    tokio::time::sleep_until(time).await;
+    sink.delivered().await
 }
 
 async fn until(instant: Option<tokio::time::Instant>) {

@@ -299,6 +299,11 @@ impl AuditSink for KafkaSink {
         "kafka"
     }
 
+    /// Enough for a batch to each of many partitions while the reports of others are on their way.
+    fn window(&self) -> usize {
+        32 << 20
+    }
+
     async fn connect(&mut self) -> Result<(), Error> {
         if let Some(before) = self.connected.take() {
             // Its threads end when the brokers' answers are in, or given up.
