@@ -6,7 +6,7 @@
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
-    DataType, Float64Type, Int64Type, TimeUnit, TimestampSecondType, UInt64Type,
+    DataType, Float64Type, Int64Type, TimeUnit, UInt64Type,
 };
 use arrow::error::ArrowError;
 use base64::Engine as _;
