@@ -49,7 +49,22 @@ pub struct App {
 impl App {
     /// Opens everything but the socket and loads the models: for commands that need the predictor once.
     pub async fn start(config: Config, environment: &Environment) -> Result<Self> {
-        let parts = Parts::open(&config, environment, None).await?;
+        let features = open_features(&config.features, environment).await?;
+        Self::start_over(config, environment, features).await
+    }
+
+    /// The same, and an online store on this machine need not be there: for commands that may do without.
+    pub async fn start_offline(config: Config, environment: &Environment) -> Result<Self> {
+        let features = open_feature_repo(&config.features, environment).await?;
+        Self::start_over(config, environment, features).await
+    }
+
+    async fn start_over(
+        config: Config,
+        environment: &Environment,
+        features: Option<Arc<FeatureStore>>,
+    ) -> Result<Self> {
+        let parts = Parts::over(features, &config, environment, None).await?;
         let (api, mut watcher, shippers) = parts.assemble(&config, Shutdown::new(), None, None)?;
         let app = Self::of(api, shippers, &config, None)?;
         watcher.start().await;
@@ -273,6 +288,15 @@ impl Parts {
         record: Option<Record>,
     ) -> Result<Self> {
         let features = open_features(&config.features, environment).await?;
+        Self::over(features, config, environment, record).await
+    }
+
+    async fn over(
+        features: Option<Arc<FeatureStore>>,
+        config: &Config,
+        environment: &Environment,
+        record: Option<Record>,
+    ) -> Result<Self> {
         let runtime = open_runtime(config, environment)?;
         tracing::info!("ONNX Runtime {}", runtime.version());
         let variable = |name: &str| environment.get(name).map(str::to_owned);

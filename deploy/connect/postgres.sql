@@ -36,8 +36,12 @@ CREATE TABLE IF NOT EXISTS audit_events (
     engine_us        bigint,
     latency_us       bigint,
     entity_key       text,
-    cached           boolean
+    cached           boolean,
+    batch            jsonb
 );
+-- What a table of before they were added does not have.
+ALTER TABLE audit_events ADD COLUMN IF NOT EXISTS cached boolean;
+ALTER TABLE audit_events ADD COLUMN IF NOT EXISTS batch jsonb;
 
 CREATE INDEX IF NOT EXISTS audit_events_time ON audit_events (time);
 CREATE INDEX IF NOT EXISTS audit_events_entity_key ON audit_events (entity_key, time);
@@ -51,7 +55,8 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     FROM jsonb_each(CASE jsonb_typeof(columns) WHEN 'object' THEN columns END)
 $$;
 
--- One row for each row of each prediction. Runs of shadow versions are left out: nobody was answered.
+-- One row for each row of each prediction. Runs of shadow versions are left out: nobody was answered; and files that were
+-- scored: they hold their rows themselves.
 CREATE OR REPLACE VIEW audit_predictions AS
 SELECT
     e.id,
@@ -71,7 +76,7 @@ SELECT
     audit_row(e.outputs, place) AS outputs
 FROM audit_events e
 CROSS JOIN LATERAL generate_series(0, GREATEST(e.n_rows, 1)::integer - 1) AS place
-WHERE e.shadow_of IS NULL;
+WHERE e.shadow_of IS NULL AND e.batch IS NULL;
 
 -- One row for each feature value that a prediction was made of.
 CREATE OR REPLACE VIEW audit_features AS

@@ -28,10 +28,11 @@
 //! | `difference` | of a shadow run `{name: {max_abs, n_rows}}` for each answered output: the largest distance of two numbers, and how many rows differ at all; null for an output that cannot be compared |
 //! | `timings_us` | `{features, assemble, queue, engine, total}` in microseconds; of a failure only `total` is known; of a call that several versions answered the longest of each |
 //! | `cached` | whether the outputs are those of an earlier run with the same inputs; null for a failure |
+//! | `batch` | of a file that was scored `{source, destination, sha256, n_failed, features}`: where its rows came from, the file with its checksum, how many rows have no outputs, where features came from (`offline`, `online`, `given`, `none`); null for a prediction |
 //!
 //! 64-bit integers are exact; NaN and the infinities are `"NaN"`, `"Infinity"`, `"-Infinity"`; values are written as in
 //! the answer. An event with `shadow_of` is no prediction: nobody was answered. It has the request's parts at null; they
-//! stand in the event of the prediction.
+//! stand in the event of the prediction. Nor is one with `batch`: `n_rows` are those of the file, which holds the outputs.
 //!
 //! Not here: when events are written (`audit`), where to (`sink`).
 
@@ -45,6 +46,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::redact::{Redaction, Replaced, Treatment};
+use super::scored::ScoredFile;
 use crate::types::cell::Cell;
 use crate::types::difference::{Difference, OutputDifference};
 use crate::types::feature::{FeatureCell, FeatureRows};
@@ -106,7 +108,7 @@ pub(super) struct Event<'a> {
     model: Model<'a>,
     variants: Option<Variants<'a>>,
     shadow_of: Option<Text<Uuid>>,
-    n_rows: usize,
+    n_rows: u64,
     entities: Option<Columns<'a>>,
     inputs: Option<Inputs<'a>>,
     rows: Option<Columns<'a>>,
@@ -118,6 +120,17 @@ pub(super) struct Event<'a> {
     difference: Option<Differences<'a>>,
     timings_us: TimingsUs,
     cached: Option<bool>,
+    batch: Option<BatchFields<'a>>,
+}
+
+/// A file that was scored.
+#[derive(Serialize)]
+struct BatchFields<'a> {
+    source: &'a str,
+    destination: &'a str,
+    sha256: &'a str,
+    n_failed: u64,
+    features: &'a str,
 }
 
 /// What is the same for every outcome of a request.
@@ -250,7 +263,7 @@ impl<'a> Event<'a> {
             model: Model::new(&request.model, subject.served_by),
             variants: None,
             shadow_of: subject.shadow_of.map(Text),
-            n_rows: request.inputs.n_rows(),
+            n_rows: request.inputs.n_rows() as u64,
             entities: columns(ColumnPlace::Entities),
             inputs: Inputs::of(&request.inputs, redaction).filter(|_| !is_shadow),
             rows: columns(ColumnPlace::Rows),
@@ -266,6 +279,47 @@ impl<'a> Event<'a> {
             difference: None,
             timings_us,
             cached: None,
+            batch: None,
+        }
+    }
+
+    /// The event of a file that was scored.
+    pub(super) fn scored(
+        id: Uuid,
+        file: &ScoredFile<'a>,
+        redaction: Option<&'a Redaction>,
+    ) -> Self {
+        let context = file.context;
+        let principal = context.principal.as_deref();
+        Self {
+            id: Text(id),
+            time: file.time,
+            request_id: &context.request_id,
+            trace_id: context.trace_id.as_deref(),
+            principal: principal.and_then(|text| redacted_text(text, redaction)),
+            surface: context.surface.as_str(),
+            model: Model::new(file.requested, Some(file.served_by)),
+            variants: None,
+            shadow_of: None,
+            n_rows: file.n_rows,
+            entities: None,
+            inputs: None,
+            rows: None,
+            params: None,
+            features: None,
+            outputs: None,
+            status: Status::Ok,
+            error: None,
+            difference: None,
+            timings_us: TimingsUs::total(file.took),
+            cached: None,
+            batch: Some(BatchFields {
+                source: file.source,
+                destination: file.destination,
+                sha256: file.sha256,
+                n_failed: file.n_failed,
+                features: file.features,
+            }),
         }
     }
 }

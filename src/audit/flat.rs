@@ -85,7 +85,7 @@ const fn optional(
 }
 
 /// Columns of version 1, in their order.
-pub(super) static COLUMNS: [Column; 34] = [
+pub(super) static COLUMNS: [Column; 35] = [
     required("id", Kind::Uuid, |event| text(Some(&event.id))),
     required("time", Kind::Timestamp, |event| text(Some(&event.time))),
     required("writer", Kind::Uuid, |event| text(Some(&event.writer))),
@@ -173,6 +173,7 @@ pub(super) static COLUMNS: [Column; 34] = [
     optional("cached", Kind::Bool, |event| {
         event.cached.map_or(Cell::Null, Cell::Bool)
     }),
+    optional("batch", Kind::Json, |event| json(event.batch)),
 ];
 
 /// The event of a row whose cells are looked up by name; a column that is missing is null.
@@ -239,6 +240,7 @@ pub(super) fn event<'a>(cell: impl Fn(&str) -> Cell<'a>) -> Option<EventParts<'a
             Cell::Bool(cached) => Some(cached),
             Cell::Null | Cell::Text(_) | Cell::Integer(_) => None,
         },
+        batch: json("batch")?,
     })
 }
 

@@ -1,4 +1,4 @@
-//! The audit trail: one event for every prediction, answered or not, and one for every shadow run.
+//! The audit trail: one event for every prediction, answered or not, for every shadow run, and for every file that was scored.
 //!
 //! ```text
 //! AuditLog::open      a record that is consumed once: closed with the outcome, or dropped, which is an event too
@@ -35,6 +35,7 @@ pub mod redact;
 mod rows_file;
 mod runs;
 pub mod schema;
+mod scored;
 mod shipper;
 pub mod sink;
 pub mod spool;
@@ -56,6 +57,7 @@ use uuid::Uuid;
 
 use self::event::{Event, Failed, Subject};
 use self::redact::Redaction;
+pub use self::scored::ScoredFile;
 pub use self::shipper::{Shipper, Shipping};
 pub use self::stream::Recorded;
 use self::stream::Stream;

@@ -53,6 +53,8 @@ pub(super) struct EventParts<'a> {
     #[serde(default)]
     pub(super) timings_us: TimingParts,
     pub(super) cached: Option<bool>,
+    #[serde(borrow)]
+    pub(super) batch: Option<&'a RawValue>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use fs_err::File;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::Config;
 use super::read::Error;
@@ -45,7 +46,7 @@ pub struct Trail {
 /// Which events are wanted.
 #[derive(Debug, Clone)]
 pub struct Wanted {
-    /// Answered predictions of this model; runs of shadow versions answered nobody.
+    /// Answered predictions of this model; runs of shadow versions answered nobody, and files hold their rows themselves.
     pub model: String,
     /// And not of this version.
     pub other_than: Option<String>,
@@ -112,6 +113,7 @@ struct Head<'a> {
     model: HeadModel<'a>,
     #[serde(borrow)]
     shadow_of: Option<Cow<'a, str>>,
+    batch: Option<IgnoredAny>,
     n_rows: usize,
     #[serde(borrow)]
     status: Cow<'a, str>,
@@ -344,6 +346,7 @@ impl Wanted {
         let time = head.time.parse::<jiff::Timestamp>().ok();
         head.status == "ok"
             && head.shadow_of.is_none()
+            && head.batch.is_none()
             && head.model.name.as_deref() == Some(&*self.model)
             && (self.other_than.is_none()
                 || self.other_than.as_deref() != head.model.version.as_deref())

@@ -140,6 +140,14 @@ pub const FIELDS: &[Field] = &[
         Kind::Bool,
         "Whether the outputs are those of an earlier run with the same inputs",
     ),
+    added(
+        "batch",
+        Kind::Record {
+            name: "Batch",
+            fields: BATCH,
+        },
+        "Of a file that was scored; such an event is no prediction",
+    ),
 ];
 
 const MODEL: &[Field] = &[
@@ -161,6 +169,18 @@ const TIMINGS: &[Field] = &[
     nullable("queue", Kind::Long, "Waiting for an engine"),
     nullable("engine", Kind::Long, "The model's run"),
     field("total", Kind::Long, "All of it"),
+];
+
+const BATCH: &[Field] = &[
+    field("source", Kind::Text, "The file of the rows, or the query"),
+    field("destination", Kind::Text, "The file with the outputs"),
+    field("sha256", Kind::Text, "Of that file, in hexadecimal"),
+    field("n_failed", Kind::Long, "Rows that have no outputs"),
+    field(
+        "features",
+        Kind::Text,
+        "Where they came from: offline, online, given, none",
+    ),
 ];
 
 /// As JSON Schema, draft 2020-12. Fields that are not in it are allowed: later versions add some.

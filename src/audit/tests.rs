@@ -209,7 +209,7 @@ const GOLDEN: &str = r#"{"schema_version":1,"writer":"w","sequence":1,"id":"i","
 "stats:trips":{"values":[9223372036854775807,null],"statuses":["present","present"],
 "event_timestamps":["1970-01-01T00:00:01.500Z","1970-01-01T00:00:01.500Z"]}},
 "outputs":{"score":[0.5,"Infinity"]},"status":"ok","error":null,"difference":null,
-"timings_us":{"features":131,"assemble":3,"queue":0,"engine":5,"total":160},"cached":false}"#;
+"timings_us":{"features":131,"assemble":3,"queue":0,"engine":5,"total":160},"cached":false,"batch":null}"#;
 
 #[derive(Debug, thiserror::Error)]
 #[error("feature `stats:rate` of row {row} is missing")]

@@ -13,6 +13,7 @@ mod output;
 mod predict;
 mod push;
 mod request;
+mod score;
 mod serve;
 mod worker;
 
@@ -61,6 +62,8 @@ enum Command {
     Worker(worker::Args),
     /// Ask a model for a prediction, in this process
     Predict(predict::Args),
+    /// Score files of entity rows: with a model's outputs, and features as they were or are
+    Score(score::Args),
     /// List, show, check and register models
     #[command(subcommand)]
     Models(models::Command),
@@ -152,6 +155,7 @@ fn dispatch(cli: Cli) -> Result<(), Failed> {
             Command::Worker(args) => worker::run(args, config, environment).await,
             Command::Jobs(command) => jobs::run(command, config, environment, output).await,
             Command::Predict(args) => predict::run(args, config, environment, output).await,
+            Command::Score(args) => Box::pin(score::run(args, config, environment, output)).await,
             Command::Models(command) => models::run(command, config, environment, output).await,
             Command::Features(command) => features::run(command, config, environment, output).await,
             Command::Audit(command) => {

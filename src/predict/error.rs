@@ -154,11 +154,18 @@ impl Error {
     /// The same error of a call that was made of the given rows of another: rows are named as they stand there.
     pub(super) fn of_rows(mut self, rows: &[usize]) -> Self {
         let outer = |row: &mut usize| *row = rows.get(*row).copied().unwrap_or(*row);
-        match &mut self {
-            Self::Ragged { row, first, .. } => {
-                outer(row);
-                outer(first);
-            }
+        if let Self::Ragged { first, .. } = &mut self {
+            outer(first);
+        }
+        if let Some(row) = self.row_mut() {
+            outer(row);
+        }
+        self
+    }
+
+    /// The row that is to blame, if one is: without it the others may be answered.
+    pub(super) fn row_mut(&mut self) -> Option<&mut usize> {
+        match self {
             Self::EntityKey { row, .. }
             | Self::RequestData { row, .. }
             | Self::Type { row, .. }
@@ -166,8 +173,9 @@ impl Error {
             | Self::Range { row, .. }
             | Self::Null { row, .. }
             | Self::Length { row, .. }
+            | Self::Ragged { row, .. }
             | Self::FeatureMissing { row, .. }
-            | Self::FeatureStale { row, .. } => outer(row),
+            | Self::FeatureStale { row, .. } => Some(row),
             Self::Audit(_)
             | Self::Models(_)
             | Self::Features(_)
@@ -183,9 +191,8 @@ impl Error {
             | Self::Scoring(_)
             | Self::TensorRows { .. }
             | Self::TensorShape(_)
-            | Self::TensorType { .. } => {}
+            | Self::TensorType { .. } => None,
         }
-        self
     }
 }
 

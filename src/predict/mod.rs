@@ -3,7 +3,7 @@
 //! Reads top-down: resolve the model, fit the request to its serving plan, read the features, assemble the model's
 //! inputs, infer, answer. Each step returns a value and knows nothing of its neighbours.
 //! Exactly one audit event leaves for each call, also for a failed one and for one whose caller went away.
-//! Where versions share a model's calls, `rollout` chooses which of them `serve`.
+//! Where versions share a model's calls, `rollout` chooses which of them `serve`. Files of rows take the same steps (`score`).
 //! Not here: other protocols' bytes (`http`), how features are stored (`features`), how engines run (`inference`).
 
 mod assemble;
@@ -21,6 +21,7 @@ mod plan;
 mod rehearse;
 pub mod replay;
 mod rollout;
+pub mod score;
 mod scoring;
 
 use std::sync::Arc;
@@ -140,19 +141,18 @@ impl Predictor {
         model: &Resolved<ServingPlan>,
     ) -> Result<Prediction, Error> {
         record.served_by(served_by(model));
-        let outcome = self.run(request, model, record.id(), None).await;
+        let outcome = self.run(request, model, record.id(), Read::Store).await;
         let outcome = close(record, request, outcome).await;
         count(model.version.plan.metrics(), &outcome);
         outcome
     }
 
-    /// `read` are features that were read for the same request before, if so.
     async fn run(
         &self,
         request: &PredictRequest,
         model: &Resolved<ServingPlan>,
         id: Uuid,
-        read: Option<&Answered>,
+        read: Read<'_>,
     ) -> Result<Prediction, Error> {
         let start = Instant::now();
         let plan = &model.version.plan;
@@ -196,10 +196,15 @@ impl Predictor {
         plan: &ServingPlan,
         request: &PredictRequest,
         columns: &RequestColumns,
-        read: Option<&Answered>,
+        read: Read<'_>,
     ) -> Result<ReadyInputs, Error> {
         let call = run_here(request.is_large(), || plan.fit(columns))?;
-        let mut features = match read.and_then(|read| read.features(plan, &call)) {
+        let known = match read {
+            Read::Store => None,
+            Read::Before(answered) => answered.features(plan, &call),
+            Read::Joined(features) => Some(features.clone()),
+        };
+        let mut features = match known {
             Some(features) => features,
             None => self.features(plan, &call, request.deadline).await?,
         };
@@ -238,6 +243,17 @@ impl Predictor {
             }
         })?)
     }
+}
+
+/// Where a run's features come from.
+#[derive(Clone, Copy)]
+enum Read<'a> {
+    /// The online store.
+    Store,
+    /// What was read for the same request before, as far as that goes; else the online store.
+    Before(&'a Answered),
+    /// The plan's features of the request's rows, from elsewhere.
+    Joined(&'a FeatureRows),
 }
 
 /// Everything that a run needs.

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::config::{OnMissing, OnStale};
 use super::scoring::Scorer;
-use crate::features::{OnlinePlan, RequestField};
+use crate::features::{OnlinePlan, RequestField, Selection};
 use crate::telemetry::metrics::ModelMetrics;
 use crate::types::dtype::DType;
 use crate::types::value::Value;
@@ -22,6 +22,8 @@ use crate::types::value::Value;
 pub struct ServingPlan {
     /// The features to read; without any the store is not asked.
     pub(super) online: Option<OnlinePlan>,
+    /// What `online` was compiled from.
+    pub(super) selection: Option<Selection>,
     /// Aligned with the features of `online`.
     pub(super) defaults: Vec<Option<Value>>,
     pub(super) on_missing: OnMissing,

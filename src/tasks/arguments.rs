@@ -1,5 +1,7 @@
 //! The arguments of a call by the names of the function's parameters, as Python binds them.
 
+use std::num::NonZeroUsize;
+
 use super::Error;
 use crate::jobs::value::Value;
 use crate::jobs::worker::Call;
@@ -83,6 +85,23 @@ impl<'a> Arguments<'a> {
             Some(value) => {
                 Err(self.wrong(format!("`{name}` is no bool but {}", value.type_name())))
             }
+        }
+    }
+
+    /// A whole number of at least 1.
+    pub(super) fn count(&self, name: &str) -> Result<Option<NonZeroUsize>, Error> {
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
+        let number = value.shown();
+        let count = number
+            .as_u64()
+            .and_then(|number| usize::try_from(number).ok());
+        match count.and_then(NonZeroUsize::new) {
+            Some(count) => Ok(Some(count)),
+            None => Err(self.wrong(format!(
+                "`{name}` is `{number}`, and no whole number of at least 1"
+            ))),
         }
     }
 

@@ -20,6 +20,8 @@ pub enum Error {
     NoFeatures,
     #[error(transparent)]
     Historical(Box<features::historical::Error>),
+    #[error(transparent)]
+    Score(Box<predict::score::Error>),
     #[error("`{path}` is no file that jobs may use: {problem}")]
     File { path: String, problem: String },
     #[error("this build has no function `{function}` yet")]
@@ -46,6 +48,12 @@ impl From<features::historical::Error> for Error {
     }
 }
 
+impl From<predict::score::Error> for Error {
+    fn from(error: predict::score::Error) -> Self {
+        Self::Score(Box::new(error))
+    }
+}
+
 impl Failure for Error {
     fn class(&self) -> ErrorClass {
         match self {
@@ -56,6 +64,7 @@ impl Failure for Error {
                 ErrorClass::InvalidInput
             }
             Self::Historical(error) => error.class(),
+            Self::Score(error) => error.class(),
             Self::File { .. } => ErrorClass::InvalidInput,
             Self::NoFeatures => ErrorClass::NotFound,
             Self::NotSupportedYet { .. } => ErrorClass::Unsupported,
@@ -72,6 +81,7 @@ impl Failure for Error {
             Self::Arguments { .. } => "job_arguments_invalid",
             Self::NotJson(_) => "body_malformed",
             Self::Historical(error) => error.code(),
+            Self::Score(error) => error.code(),
             Self::File { .. } => "job_file_refused",
             Self::NoFeatures => "feature_repository_absent",
             Self::NotSupportedYet { .. } => "not_supported_yet",
@@ -89,6 +99,7 @@ impl Failure for Error {
             Self::Arguments { .. } => "docs/jobs.md lists the functions and what they take",
             Self::NotJson(_) => "send numbers, text, lists and dicts, as in a JSON body",
             Self::Historical(error) => return error.hint(),
+            Self::Score(error) => return error.hint(),
             Self::File { .. } => {
                 "set `jobs.files` to a directory, and name files by their paths below it"
             }

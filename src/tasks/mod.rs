@@ -8,7 +8,7 @@
 //! | `ping(value=None)` | gives the value back: what tells that a worker works |
 //! | `webhook(url, job)` | tells a URL of a job's end |
 //! | `historical_features(entities, out, features=None, service=None, full_feature_names=False, filter_by_created_timestamp=False)` | a training set, from a file into a file |
-//! | `score` | refused so far |
+//! | `score(model, source, destination, features=None, with_features=False, rows_per_call=None, audit_rows=False, again=False)` | a model's outputs for the rows of a file, into a file |
 //!
 //! Invariants:
 //! - a prediction takes the path of all predictions, with the same errors and an audit event per attempt;
@@ -22,6 +22,7 @@ mod files;
 mod historical;
 mod materialize;
 mod predict;
+mod score;
 mod webhook;
 
 use std::num::NonZeroU32;
@@ -83,6 +84,7 @@ impl JobHandler for Tasks {
             "materialize" => self.materialize(call).await,
             "materialize_incremental" => self.materialize_incremental(call).await,
             "historical_features" => self.historical_features(call).await,
+            "score" => self.score(call).await,
             "webhook" => self.webhook(call).await,
             function => Err(Error::NotSupportedYet {
                 function: function.to_owned(),

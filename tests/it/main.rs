@@ -29,6 +29,7 @@ mod optional_inputs;
 mod predict;
 mod recorded;
 mod rollout;
+mod score;
 mod service;
 mod stalled_redis;
 mod support;

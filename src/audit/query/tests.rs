@@ -111,7 +111,7 @@ async fn events_are_rows_of_predictions() {
     assert_eq!(rows[0]["error_code"], "feature_missing");
     assert_eq!(rows[0]["entities"], r#"{"driver_id":[5,7]}"#);
     assert_eq!(rows[0]["features"], Value::Null);
-    assert_eq!(rows[0].as_object().unwrap().len(), 34);
+    assert_eq!(rows[0].as_object().unwrap().len(), 35);
 }
 
 #[tokio::test]

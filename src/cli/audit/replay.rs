@@ -93,13 +93,14 @@ impl Selection {
         }
     }
 
-    /// Answered predictions of the model; runs of shadow versions answered nobody.
+    /// Answered predictions of the model; runs of shadow versions answered nobody, and files hold their rows themselves.
     fn takes(&self, event: &Value) -> bool {
         let time = event["time"]
             .as_str()
             .and_then(|time| time.parse::<jiff::Timestamp>().ok());
         event["status"] == "ok"
             && event["shadow_of"].is_null()
+            && event["batch"].is_null()
             && event["model"]["name"] == self.model.as_str()
             && time.is_some_and(|time| time.as_microsecond() >= self.since.as_micros())
     }

@@ -9,18 +9,30 @@
 
 use std::collections::HashMap;
 
-use ring::digest::{SHA256, digest};
+use ring::digest::{Digest, SHA256, digest};
 use serde_json::{Value as Json, json};
 
+use super::Error;
 use crate::features::FeatureStore;
 use crate::features::definitions::{DataSource, Field, SourceKind, Transformation};
 use crate::features::registry::Registry;
-use crate::features::retrieve::history::{History, HistoryOnDemand, HistoryView};
+use crate::features::retrieve::history::{self, History, HistoryOnDemand, HistoryView};
+use crate::features::retrieve::{Naming, Wanted};
 
 pub(super) const PROJECT: &str = "terrarium.project";
 pub(super) const REVISION: &str = "terrarium.registry_revision";
 pub(super) const DEFINITIONS: &str = "terrarium.definitions";
 pub(super) const FEATURES: &str = "terrarium.features";
+
+impl FeatureStore {
+    /// The notes that a table of these features would have. Reads no source.
+    pub fn definitions(&self, wanted: &Wanted) -> Result<HashMap<String, String>, Error> {
+        let snapshot = self.snapshot();
+        let registry = snapshot.registry();
+        let history = history::resolve(self, registry, wanted, Naming::Full)?;
+        Ok(metadata(self, registry, &history))
+    }
+}
 
 pub(super) fn metadata(
     store: &FeatureStore,
@@ -49,12 +61,13 @@ pub(super) fn metadata(
 }
 
 fn hex(bytes: &[u8]) -> String {
-    let digest = digest(&SHA256, bytes);
-    digest
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hexadecimal(&digest(&SHA256, bytes))
+}
+
+/// Two lowercase digits for each byte.
+pub(super) fn hexadecimal(digest: &Digest) -> String {
+    let bytes = digest.as_ref().iter();
+    bytes.map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn fields<'a>(fields: impl Iterator<Item = &'a Field>) -> Vec<Json> {

@@ -18,11 +18,13 @@
 mod assemble;
 mod entity_columns;
 mod error;
+mod feature_columns;
 mod file;
 mod fingerprint;
 mod json;
 mod load;
 mod plan;
+mod table;
 #[cfg(test)]
 mod tests;
 mod zip;
@@ -30,14 +32,15 @@ mod zip;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 
 pub use self::error::Error;
-pub use self::file::{FeatureSummary, FileFormat, FileSummary, parquet_properties};
+pub use self::file::{FeatureSummary, FileSummary};
 pub use self::json::json_values;
 pub use self::load::EntityTypes;
 use self::plan::Plan;
+pub use self::table::{FileFormat, TableFile, WholeFile, parquet_properties};
 use super::FeatureStore;
 pub use super::offline::Entities;
 use super::offline::{Joined, Meter};
@@ -94,6 +97,24 @@ impl Watch {
             rows_to_read: expected.max(read),
             rows_joined: self.0.iter().map(|meter| meter.passed()).min().unwrap_or(0),
         }
+    }
+}
+
+/// Whether entity rows have a time that features could be joined at: `event_timestamp`, else the only column of times.
+///
+/// Errors where that cannot be told: several columns of times, or an `event_timestamp` that is none.
+pub fn has_time(entities: &Schema) -> Result<bool, Error> {
+    match entity_columns::time(entities) {
+        Ok(_) => Ok(true),
+        Err(Error::NoTime) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+impl Entities {
+    /// All rows in their order, read on a thread of their own while they are asked for. Dropping it ends that.
+    pub fn batches(&self) -> BoxStream<'static, Result<RecordBatch, Error>> {
+        zip::entity_rows(self)
     }
 }
 

@@ -40,6 +40,7 @@ fn plan(dtype: DType, row_shape: &[i64], columns: Vec<PlannedColumn>) -> Serving
     ServingPlan {
         optional: Vec::new(),
         online: None,
+        selection: None,
         defaults: Vec::new(),
         on_missing: OnMissing::Null,
         on_stale: OnStale::Serve,

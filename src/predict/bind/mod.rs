@@ -119,6 +119,9 @@ impl PlanBinder {
     fn compile(&self, candidate: &Candidate<'_>, config: &Config) -> Result<ServingPlan, Error> {
         let selected = Selected::of(self.features.as_deref(), candidate, config)?;
         let all = selected.as_ref().map(Selected::all).transpose()?;
+        let selection = selected
+            .as_ref()
+            .map(|selected| selected.selection().clone());
         let mut inputs = tensors::bind(candidate, all.as_ref())?;
         let online = match (selected, all) {
             (Some(selected), Some(all)) => Some(only_used(&selected, &all, &mut inputs.columns)?),
@@ -138,6 +141,7 @@ impl PlanBinder {
             metrics: self.metrics.model(candidate.name, candidate.version),
             columns: inputs.columns,
             online,
+            selection,
         })
     }
 }

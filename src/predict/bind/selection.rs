@@ -49,6 +49,10 @@ impl<'a> Selected<'a> {
         }))
     }
 
+    pub(super) fn selection(&self) -> &Selection {
+        &self.selection
+    }
+
     /// All selected features.
     pub(super) fn all(&self) -> Result<OnlinePlan, Error> {
         self.plan(&|_| true)

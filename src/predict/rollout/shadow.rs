@@ -14,7 +14,7 @@ use super::Traffic;
 use crate::error::Failure;
 use crate::models::ServedVersion;
 use crate::predict::call::Call;
-use crate::predict::{Predictor, ServingPlan, served_by};
+use crate::predict::{Predictor, Read, ServingPlan, served_by};
 use crate::shutdown::run_here;
 use crate::telemetry::metrics::{CODE_DROPPED, CODE_OK};
 use crate::types::deadline::Deadline;
@@ -82,7 +82,7 @@ async fn run(
     };
     record.served_by(served_by(&model));
     let outcome = predictor
-        .run(request, &model, record.id(), Some(&answered))
+        .run(request, &model, record.id(), Read::Before(&answered))
         .await;
     let code = match &outcome {
         Ok(_) => CODE_OK,

@@ -14,7 +14,7 @@ use crate::audit::AuditRecord;
 use crate::error::Failure;
 use crate::models::Resolved;
 use crate::predict::error::Error;
-use crate::predict::{Predictor, ServingPlan, close, served_by};
+use crate::predict::{Predictor, Read, ServingPlan, close, served_by};
 use crate::shutdown::run_here;
 use crate::telemetry::metrics::CODE_OK;
 use crate::types::prediction::{Prediction, VariantRows};
@@ -39,7 +39,7 @@ pub(super) async fn serve(
         let request = rows_of(request, shared, part);
         let id = record.id();
         async move {
-            let outcome = predictor.run(&request, model, id, None).await;
+            let outcome = predictor.run(&request, model, id, Read::Store).await;
             outcome.map_err(|error| error.of_rows(&part.rows))
         }
     });

@@ -23,7 +23,7 @@ use crate::models::{Binder, Candidate, ModelCatalog, ServedVersion};
 use crate::predict::config::{OnMissing, OnStale};
 use crate::predict::plan::{PlannedColumn, PlannedTensor, Slot, Source, Width};
 use crate::predict::scoring::Scorer;
-use crate::predict::{PlanBinder, ServingPlan};
+use crate::predict::{PlanBinder, Read, ServingPlan};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::Metrics;
 use crate::types::cell::Cell;
@@ -120,6 +120,7 @@ fn plan(metrics: &Metrics, version: u64) -> ServingPlan {
     ServingPlan {
         optional: Vec::new(),
         online: None,
+        selection: None,
         defaults: Vec::new(),
         on_missing: OnMissing::Null,
         on_stale: OnStale::Serve,
@@ -585,7 +586,9 @@ async fn a_shadow_cut_off_by_the_end_of_the_process_leaves_its_event() {
         .open_shadow(&request, uuid::Uuid::nil())
         .unwrap();
     let model = traffic.shadows()[0].resolved();
-    let run = bench.predictor.run(&request, &model, record.id(), None);
+    let run = bench
+        .predictor
+        .run(&request, &model, record.id(), Read::Store);
     assert!(tokio::time::timeout(Duration::ZERO, run).await.is_err());
     drop(record);
     drop(go_on);

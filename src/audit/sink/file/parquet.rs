@@ -654,6 +654,7 @@ mod tests {
                 ..event(writer, sequence)
             };
             json["cached"] = json["cached"].take();
+            json["batch"] = json["batch"].take();
             sent.lock().unwrap().push(json);
             event
         });

@@ -26,6 +26,7 @@ impl EventParts<'_> {
             Some("http_request") => "terrarium.http.request.v1",
             Some("http_response") => "terrarium.http.response.v1",
             _ if is_shadow => "terrarium.shadow_run.v1",
+            _ if self.batch.is_some() => "terrarium.batch.v1",
             _ => "terrarium.prediction.v1",
         };
         let subject = self.subject();

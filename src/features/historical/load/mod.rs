@@ -47,6 +47,13 @@ impl FeatureStore {
 }
 
 impl EntityTypes {
+    /// The same, and these columns are text.
+    pub fn with_texts<'a>(mut self, columns: impl Iterator<Item = &'a str>) -> Self {
+        let texts = columns.map(|column| (column.to_owned(), ValueType::String));
+        self.0.extend(texts);
+        self
+    }
+
     fn is_text(&self, column: &str) -> bool {
         matches!(
             self.0.get(column),
