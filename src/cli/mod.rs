@@ -14,6 +14,7 @@ mod predict;
 mod push;
 mod request;
 mod serve;
+mod verify;
 mod worker;
 
 use std::path::{Path, PathBuf};

@@ -33,3 +33,4 @@ mod service;
 mod stalled_redis;
 mod support;
 mod tensors;
+mod verify;
