@@ -23,7 +23,7 @@ pub(super) struct Selected {
     pub(super) not_verified: Vec<NotVerified>,
 }
 
-/// All views that are online and enabled.
+/// All views that are online and enabled, by name.
 pub(super) fn all(registry: &Registry) -> Selected {
     let mut selected = Selected::default();
     let views = registry.feature_views.iter();
@@ -34,6 +34,12 @@ pub(super) fn all(registry: &Registry) -> Selected {
     for view in views.filter(|view| !view.disabled) {
         selected.leave_out(&view.name, of_on_demand(view));
     }
+    selected
+        .targets
+        .sort_by(|one, other| one.view.name.cmp(&other.view.name));
+    selected
+        .not_verified
+        .sort_by(|one, other| one.view.cmp(&other.view));
     selected
 }
 

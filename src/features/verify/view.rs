@@ -54,8 +54,9 @@ impl FeatureStore {
             Some(Asked { key, time })
         });
         let asked: Vec<Asked<'_>> = asked.collect();
-        // With what `end_of_second` adds; `is_fresh` takes it back.
+        // With what `end_of_second` adds; `is_fresh` takes it back. What was materialized is online whatever its age.
         let ttl = ttl_of(view).map(|ttl| ttl.saturating_add(SECOND));
+        let ttl = ttl.filter(|_| online.iter().all(Option::is_some));
         let found = self.offline_rows(&pull, ttl, &asked).await?;
 
         let mut found = found.into_iter();
@@ -63,8 +64,11 @@ impl FeatureStore {
         for ((key, online), when) in keys.iter().zip(online).zip(whens) {
             let offline = when.and_then(|when| {
                 let row = found.next().flatten()?;
-                let counts = online.is_some() || is_materialized(view, &row);
-                (counts && is_fresh(view, &row, when.own)).then_some(row)
+                let counts = match &online {
+                    Some(_) => is_fresh(view, &row, when.own),
+                    None => is_materialized(view, &row),
+                };
+                counts.then_some(row)
             });
             rows.push(Row {
                 key,
