@@ -101,11 +101,12 @@ impl App {
             app.grpc_address = Some(address);
             tracing::info!("gRPC listening on {address}");
         }
-        if app.come_up(watcher, &config).await
-            && let Some(worker) = worker
-        {
-            app.outlast(&config);
-            shutdown.spawn("worker", worker.run());
+        if app.come_up(watcher, &config).await {
+            app.verify_features(&config);
+            if let Some(worker) = worker {
+                app.outlast(&config);
+                shutdown.spawn("worker", worker.run());
+            }
         }
         Ok(app)
     }
@@ -155,6 +156,14 @@ impl App {
         }
         shutdown.spawn("model watcher", watcher.run(shutdown.clone()));
         true
+    }
+
+    /// Holds the online store against the offline store from time to time, if the configuration says so.
+    fn verify_features(&self, config: &Config) {
+        if let Some(features) = &self.api.features {
+            let metrics = self.api.metrics.feature_skew();
+            features.verify_regularly(&config.features.verify, metrics, &self.shutdown);
+        }
     }
 
     /// What runs the jobs of the queue.

@@ -4,6 +4,7 @@ Whoever did a step, the online store and the registry's watermarks are those tha
 its command line, the rest its SDK, which that calls.
 """
 
+import json
 import os
 import shutil
 import sqlite3
@@ -142,6 +143,18 @@ def test_each_goes_on_where_the_other_stopped(tmp_path, store, steps):
     assert together[0] == alone[0], "watermarks"
     assert together[1] == alone[1], "stored rows"
     assert all(len(intervals) == len(ENDS) for _, intervals in together[0].values())
+
+
+@pytest.mark.parametrize("store", ["redis", "sqlite", "postgres"])
+def test_what_feast_materialized_is_no_skew(tmp_path, store):
+    """Feast cuts event timestamps to whole seconds in Redis and SQLite, and not in Postgres."""
+    repo = PitRepo(tmp_path, store)
+    in_turns(repo, by_feast, by_feast, by_feast)
+    done = run(repo.directory, "features", "verify", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(done.stdout)
+    assert [view["view"] for view in report["views"]] == VIEWS
+    assert all(feature["compared"] > 0 for view in report["views"] for feature in view["features"]), report
 
 
 def test_the_first_incremental_run_starts_where_feast_starts(tmp_path):

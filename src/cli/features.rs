@@ -1,5 +1,5 @@
-//! `terrarium features`: read online features, load them from the offline store, make training sets (`historical`), and
-//! write rows (`push`).
+//! `terrarium features`: read online features, load them from the offline store, make training sets (`historical`), hold
+//! the stores against each other (`verify`), and write rows (`push`).
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::output::{Output, remark};
-use super::{Failed, explain, historical, push, request};
+use super::{Failed, explain, historical, push, request, verify};
 use crate::app;
 use crate::config::{Config, Environment};
 use crate::features::{
@@ -31,6 +31,8 @@ pub(super) enum Command {
     MaterializeIncremental(MaterializeIncremental),
     /// Make a training set: features of entity rows as they were at each row's time
     Historical(historical::Historical),
+    /// Hold the online store against what a training set would have
+    Verify(verify::Verify),
     /// Write rows to all feature views of a push source: online, into their offline files, or both
     Push(push::Push),
     /// Write rows to one feature view in the online store
@@ -119,6 +121,7 @@ pub(super) async fn run(
         Command::Materialize(_)
         | Command::MaterializeIncremental(_)
         | Command::Historical(_)
+        | Command::Verify(_)
         | Command::Push(_)
         | Command::Write(_)
         | Command::DeleteView(_) => app::open_feature_repo(&config.features, &environment).await,
@@ -142,6 +145,7 @@ pub(super) async fn run(
             materialize(&store, range, arguments.views, output).await
         }
         Command::Historical(arguments) => historical::run(&store, &arguments, output).await,
+        Command::Verify(arguments) => verify::run(&store, arguments, output).await,
         Command::Push(arguments) => push::push(&store, &arguments, output).await,
         Command::Write(arguments) => push::write(&store, &arguments, output).await,
         Command::DeleteView(arguments) => delete_view(&store, arguments, output).await,

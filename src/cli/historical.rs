@@ -101,7 +101,7 @@ fn wanted(selection: &Selected) -> Wanted {
 }
 
 /// By what the text begins or ends with.
-async fn entities(
+pub(super) async fn entities(
     store: &FeatureStore,
     text: &str,
     types: EntityTypes,

@@ -15,6 +15,7 @@ mod push;
 mod request;
 mod score;
 mod serve;
+mod verify;
 mod worker;
 
 use std::path::{Path, PathBuf};

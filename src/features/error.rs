@@ -2,7 +2,7 @@
 
 use super::definitions::ValueType;
 use super::suggest::Known;
-use super::{materialize, online, registry, repo, transform, write};
+use super::{materialize, online, registry, repo, transform, verify, write};
 use crate::error::{ErrorClass, Failure};
 
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +19,8 @@ pub enum Error {
     Transform(#[from] transform::Error),
     #[error(transparent)]
     Write(Box<write::Error>),
+    #[error(transparent)]
+    Verify(#[from] verify::Error),
     #[error(
         "feature service `{service}` is not in the registry of project `{project}`, which has {known}"
     )]
@@ -82,6 +84,7 @@ impl Failure for Error {
             Self::Materialize(error) => error.class(),
             Self::Transform(error) => error.class(),
             Self::Write(error) => error.class(),
+            Self::Verify(error) => error.class(),
             Self::UnknownFeatureService { .. }
             | Self::UnknownFeatureView { .. }
             | Self::UnknownFeature { .. }
@@ -103,6 +106,7 @@ impl Failure for Error {
             Self::Materialize(error) => error.code(),
             Self::Transform(error) => error.code(),
             Self::Write(error) => error.code(),
+            Self::Verify(error) => error.code(),
             Self::UnknownFeatureService { .. } => "feature_service_unknown",
             Self::UnknownFeatureView { .. } => "feature_view_unknown",
             Self::UnknownFeature { .. } => "feature_unknown",
@@ -123,6 +127,7 @@ impl Failure for Error {
             Self::Materialize(error) => error.hint(),
             Self::Transform(error) => error.hint(),
             Self::Write(error) => error.hint(),
+            Self::Verify(error) => error.hint(),
             Self::UnknownFeatureService { known, .. }
             | Self::UnknownFeatureView { known, .. }
             | Self::UnknownFeature { known, .. } => {

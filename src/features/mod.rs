@@ -33,6 +33,7 @@ mod testing;
 mod tests;
 pub mod transform;
 mod vectors;
+pub mod verify;
 pub mod write;
 mod written;
 
@@ -88,6 +89,8 @@ pub struct Config {
     pub transformation_service: Option<String>,
     /// On-demand feature views that are computed here, in SQL, by their names.
     pub on_demand: BTreeMap<String, OnDemandConfig>,
+    /// The check for train/serve skew that the server does by itself.
+    pub verify: verify::Config,
 }
 
 impl Default for Config {
@@ -100,6 +103,7 @@ impl Default for Config {
             invalid_values: InvalidValues::default(),
             transformation_service: None,
             on_demand: BTreeMap::new(),
+            verify: verify::Config::default(),
         }
     }
 }

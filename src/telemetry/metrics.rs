@@ -249,6 +249,31 @@ const FEATURE_REGISTRY_LEFT_OUT: Metric = metric(
     &[],
     "Objects of the feature registry that do not decode and are not served.",
 );
+const FEATURE_SKEW_COMPARED: Metric = metric(
+    "terrarium_feature_skew_compared_total",
+    &["view", "feature"],
+    "Online feature values that were held against the offline store.",
+);
+const FEATURE_SKEW_MISMATCHED: Metric = metric(
+    "terrarium_feature_skew_mismatched_total",
+    &["view", "feature"],
+    "Online feature values that are not what a training set would have.",
+);
+const FEATURE_SKEW_NOT_ONLINE: Metric = metric(
+    "terrarium_feature_skew_not_online_total",
+    &["view"],
+    "Entity keys of the offline store that were looked for in the online store and are not there.",
+);
+const FEATURE_SKEW_FAILURES: Metric = metric(
+    "terrarium_feature_skew_failures_total",
+    &["view"],
+    "Times that a feature view could not be held against the offline store.",
+);
+const FEATURE_SKEW_RUN_AT: Metric = metric(
+    "terrarium_feature_skew_run_timestamp_seconds",
+    &[],
+    "When the online store was last held against the offline store, in seconds since the Unix epoch; 0 before that.",
+);
 const JOBS: Metric = metric(
     "terrarium_jobs_total",
     &["function", "code"],
@@ -330,6 +355,7 @@ pub struct Metrics {
     webhook_deliveries: IntCounterVec,
     online_read_failures: IntCounter,
     feature_registry: FeatureRegistryMetrics,
+    feature_skew: FeatureSkewMetrics,
     jobs: JobMetrics,
     /// By model and version, for as long as the process runs.
     statistics: Mutex<HashMap<(String, ModelVersion), Arc<Statistics>>>,
@@ -378,6 +404,7 @@ impl Metrics {
             webhook_deliveries: counters(&registry, &WEBHOOK_DELIVERIES),
             online_read_failures: counter(&registry, &ONLINE_READ_FAILURES),
             feature_registry: FeatureRegistryMetrics::new(&registry),
+            feature_skew: FeatureSkewMetrics::new(&registry),
             jobs: JobMetrics::new(&registry),
             statistics: Mutex::default(),
             registry,
@@ -471,6 +498,10 @@ impl Metrics {
 
     pub fn feature_registry(&self) -> FeatureRegistryMetrics {
         self.feature_registry.clone()
+    }
+
+    pub fn feature_skew(&self) -> FeatureSkewMetrics {
+        self.feature_skew.clone()
     }
 
     pub fn jobs(&self) -> JobMetrics {
@@ -800,6 +831,55 @@ impl FeatureRegistryMetrics {
     }
 }
 
+/// Counts what is held against the offline store. `view` and `feature` are names of the feature registry. Clones count into
+/// the same place.
+#[derive(Debug, Clone)]
+pub struct FeatureSkewMetrics {
+    compared: IntCounterVec,
+    mismatched: IntCounterVec,
+    not_online: IntCounterVec,
+    failures: IntCounterVec,
+    run_at: IntGauge,
+}
+
+impl FeatureSkewMetrics {
+    fn new(registry: &Registry) -> Self {
+        Self {
+            compared: counters(registry, &FEATURE_SKEW_COMPARED),
+            mismatched: counters(registry, &FEATURE_SKEW_MISMATCHED),
+            not_online: counters(registry, &FEATURE_SKEW_NOT_ONLINE),
+            failures: counters(registry, &FEATURE_SKEW_FAILURES),
+            run_at: gauge(registry, &FEATURE_SKEW_RUN_AT),
+        }
+    }
+
+    /// So many values of a feature were compared, and so many of them differ.
+    pub fn compared(&self, view: &str, feature: &str, n_compared: usize, n_mismatched: usize) {
+        let count = |counters: &IntCounterVec, n: usize| {
+            counters
+                .with_label_values(&[view, feature])
+                .inc_by(n as u64);
+        };
+        count(&self.compared, n_compared);
+        count(&self.mismatched, n_mismatched);
+    }
+
+    pub fn not_online(&self, view: &str, n_keys: usize) {
+        self.not_online
+            .with_label_values(&[view])
+            .inc_by(n_keys as u64);
+    }
+
+    /// A view could not be verified.
+    pub fn failed(&self, view: &str) {
+        self.failures.with_label_values(&[view]).inc();
+    }
+
+    pub fn set_run_at(&self, moment: Timestamp) {
+        self.run_at.set(moment.as_seconds());
+    }
+}
+
 /// Counts what is served and how it came there. Clones count into the same place.
 #[derive(Debug, Clone)]
 pub struct ModelsMetrics {
@@ -1067,6 +1147,28 @@ mod tests {
         assert_renders(
             &metrics,
             &[r#"terrarium_predict_requests_total{code="model_unknown",model="",version=""} 1"#],
+        );
+    }
+
+    #[test]
+    fn skew_counts_by_view_and_feature_also_where_there_is_none() {
+        let metrics = Metrics::new();
+        let skew = metrics.feature_skew();
+        skew.compared("stats", "rate", 100, 2);
+        skew.compared("stats", "trips", 100, 0);
+        skew.not_online("stats", 3);
+        skew.failed("profile");
+        skew.set_run_at(Timestamp::from_seconds(7));
+        assert_renders(
+            &metrics,
+            &[
+                r#"terrarium_feature_skew_compared_total{feature="rate",view="stats"} 100"#,
+                r#"terrarium_feature_skew_mismatched_total{feature="rate",view="stats"} 2"#,
+                r#"terrarium_feature_skew_mismatched_total{feature="trips",view="stats"} 0"#,
+                r#"terrarium_feature_skew_not_online_total{view="stats"} 3"#,
+                r#"terrarium_feature_skew_failures_total{view="profile"} 1"#,
+                "terrarium_feature_skew_run_timestamp_seconds 7",
+            ],
         );
     }
 

@@ -34,3 +34,4 @@ mod service;
 mod stalled_redis;
 mod support;
 mod tensors;
+mod verify;

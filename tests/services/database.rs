@@ -1,5 +1,7 @@
 //! One database of the shared Redis: what a test keeps there, what is asked of it, and who is connected to it.
 
+use std::collections::HashMap;
+
 use redis::{Commands, Connection, Value};
 
 /// Keys of the demo end with its project.
@@ -75,6 +77,25 @@ impl Database {
             n_killed += kill.query::<usize>(&mut self.connection).unwrap();
         }
         n_killed
+    }
+
+    /// Every key of the demo with its fields.
+    pub(crate) fn hashes(&mut self) -> Vec<(Vec<u8>, HashMap<Vec<u8>, Vec<u8>>)> {
+        let keys: Vec<Vec<u8>> = self.connection.keys(DEMO_KEYS).unwrap();
+        let fields = |key: Vec<u8>| {
+            let fields = self.connection.hgetall(&key).unwrap();
+            (key, fields)
+        };
+        keys.into_iter().map(fields).collect()
+    }
+
+    pub(crate) fn set(&mut self, key: &[u8], field: &[u8], value: &[u8]) {
+        let _: usize = self.connection.hset(key, field, value).unwrap();
+    }
+
+    pub(crate) fn delete(&mut self, key: &[u8]) {
+        let n_deleted: usize = self.connection.del(key).unwrap();
+        assert_eq!(n_deleted, 1);
     }
 
     fn clear(&mut self) {

@@ -1,6 +1,6 @@
 //! A copy of the demo whose online store is a Redis, loaded by our own `features materialize`.
 
-use std::process::Command;
+use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
@@ -36,13 +36,29 @@ impl Demo {
         std::fs::write(repo.join("feature_store.yaml"), settings).unwrap();
     }
 
-    fn materialize(&self) {
-        let output = Command::new(env!("CARGO_BIN_EXE_terrarium"))
-            .args(["features", "materialize"])
-            .args(RANGE)
+    /// Further settings of the online store; servers that run do not see them.
+    pub(crate) fn set_online(&self, settings: &str) {
+        let file = self
+            .directory
+            .path()
+            .join("feature_repo/feature_store.yaml");
+        let shipped = std::fs::read_to_string(&file).unwrap();
+        let changed = shipped.replace("online_store:\n", &format!("online_store:\n  {settings}\n"));
+        assert_ne!(changed, shipped);
+        std::fs::write(file, changed).unwrap();
+    }
+
+    /// Runs a command in this copy.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_terrarium"))
+            .args(arguments)
             .current_dir(self.directory.path())
             .output()
-            .unwrap();
+            .unwrap()
+    }
+
+    fn materialize(&self) {
+        let output = self.run(&[&["features", "materialize"], &RANGE[..]].concat());
         assert!(
             output.status.success(),
             "{}",

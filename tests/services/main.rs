@@ -24,3 +24,4 @@ mod redis_server;
 #[path = "../it/support.rs"]
 #[expect(dead_code, reason = "shared with tests/it, which uses all of it")]
 mod support;
+mod verify;

@@ -15,6 +15,7 @@ pub use self::layout::{EntityKeys, KeyLayout, KeyVersion};
 use super::definitions::ValueType;
 use super::python;
 use crate::types::cell::Cell;
+use crate::types::value::Value;
 
 /// The type of a join key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -85,6 +86,32 @@ pub enum KeyValue {
     Int64(i64),
     /// Seconds since the Unix epoch.
     UnixTimestamp(i64),
+}
+
+impl KeyValue {
+    /// `None` for a value that no key can be made of.
+    pub fn of(value: Value) -> Option<Self> {
+        match value {
+            Value::Bytes(bytes) => Some(Self::Bytes(bytes)),
+            Value::String(text) => Some(Self::String(text)),
+            Value::Int32(number) => Some(Self::Int32(number)),
+            Value::Int64(number) => Some(Self::Int64(number)),
+            Value::UnixTimestamp(seconds) => Some(Self::UnixTimestamp(seconds)),
+            _ => None,
+        }
+    }
+}
+
+impl From<KeyValue> for Value {
+    fn from(key: KeyValue) -> Self {
+        match key {
+            KeyValue::Bytes(bytes) => Self::Bytes(bytes),
+            KeyValue::String(text) => Self::String(text),
+            KeyValue::Int32(number) => Self::Int32(number),
+            KeyValue::Int64(number) => Self::Int64(number),
+            KeyValue::UnixTimestamp(seconds) => Self::UnixTimestamp(seconds),
+        }
+    }
 }
 
 /// A request value that cannot be a key of the wanted type.

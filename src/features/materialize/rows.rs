@@ -1,12 +1,11 @@
 //! Pulled batches to rows of the online store, column by column.
 
-use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, RecordBatch};
+use arrow::array::{Array, AsArray, PrimitiveArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 
-use crate::features::convert;
 use crate::features::definitions::FeatureView;
 use crate::features::key::{KeyLayout, KeyValue, KeyVersion};
-use crate::features::offline::{self, Column, PullLatest, wrong_type, wrong_value};
+use crate::features::offline::{self, PullLatest};
 use crate::features::online::Row;
 use crate::types::timestamp::Timestamp;
 use crate::types::value::Value;
@@ -57,7 +56,7 @@ impl RowMaker {
         Ok(Pulled {
             keys: self.key_columns(batch)?,
             features: features
-                .map(|(column, array)| self.values(column, array))
+                .map(|(column, array)| self.pull.values(column, array))
                 .collect::<Result<_, _>>()?,
             event_timestamps: moments.map(Timestamp::from_micros).collect(),
         })
@@ -73,7 +72,7 @@ impl RowMaker {
     fn key_columns(&self, batch: &RecordBatch) -> Result<Vec<Vec<KeyValue>>, offline::Error> {
         let columns = self.pull.keys.iter().zip(batch.columns());
         columns
-            .map(|(column, array)| self.keys(column, array))
+            .map(|(column, array)| self.pull.key_values(column, array))
             .collect()
     }
 
@@ -101,49 +100,10 @@ impl RowMaker {
         }
         let features = &batch.columns()[positions.first_feature..positions.event_timestamp];
         for (column, array) in self.pull.features.iter().zip(features) {
-            for (row, value) in rows.iter_mut().zip(self.values(column, array)?) {
+            for (row, value) in rows.iter_mut().zip(self.pull.values(column, array)?) {
                 row.values.push(value);
             }
         }
         Ok(rows)
-    }
-
-    fn keys(&self, column: &Column, array: &ArrayRef) -> Result<Vec<KeyValue>, offline::Error> {
-        if array.null_count() > 0 {
-            return Err(offline::Error::NullKey {
-                view: self.pull.view.clone(),
-                column: column.name.clone(),
-            });
-        }
-        let mut keys = Vec::with_capacity(array.len());
-        for value in self.values(column, array)? {
-            keys.push(match value {
-                Value::Bytes(bytes) => KeyValue::Bytes(bytes),
-                Value::String(text) => KeyValue::String(text),
-                Value::Int32(number) => KeyValue::Int32(number),
-                Value::Int64(number) => KeyValue::Int64(number),
-                Value::UnixTimestamp(seconds) => KeyValue::UnixTimestamp(seconds),
-                _ => return Err(self.wrong_type(column, array)),
-            });
-        }
-        Ok(keys)
-    }
-
-    fn values(&self, column: &Column, array: &ArrayRef) -> Result<Vec<Value>, offline::Error> {
-        let wanted = column.field.value_type;
-        match convert::values(array, wanted) {
-            Ok(Some(values)) => Ok(values),
-            Ok(None) => Err(self.wrong_type(column, array)),
-            Err(error) => Err(wrong_value(&self.pull.view, &column.name, wanted, error)),
-        }
-    }
-
-    fn wrong_type(&self, column: &Column, array: &ArrayRef) -> offline::Error {
-        wrong_type(
-            &self.pull.view,
-            &column.name,
-            &column.field,
-            array.data_type(),
-        )
     }
 }

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, ArrayRef, RecordBatch};
 use futures::stream::BoxStream;
 
-use super::Error;
+use super::{Error, wrong_type, wrong_value};
+use crate::features::convert;
 use crate::features::definitions::{DataSource, FeatureView, Field};
+use crate::features::key::KeyValue;
 use crate::types::timestamp::Timestamp;
+use crate::types::value::Value;
 
 /// The newest row of every entity key within a range.
 #[derive(Debug, Clone)]
@@ -59,6 +62,44 @@ impl PullLatest {
     pub(in crate::features) fn created(&self) -> Option<&str> {
         let name = self.source.created_timestamp_column.as_str();
         Some(name).filter(|name| !name.is_empty())
+    }
+
+    /// A column of a batch as the values that materializing stores, one for each row.
+    pub(in crate::features) fn values(
+        &self,
+        column: &Column,
+        array: &ArrayRef,
+    ) -> Result<Vec<Value>, Error> {
+        let wanted = column.field.value_type;
+        match convert::values(array, wanted) {
+            Ok(Some(values)) => Ok(values),
+            Ok(None) => Err(self.wrong_type(column, array)),
+            Err(error) => Err(wrong_value(&self.view, &column.name, wanted, error)),
+        }
+    }
+
+    /// The same of a join key; a null is an error.
+    pub(in crate::features) fn key_values(
+        &self,
+        column: &Column,
+        array: &ArrayRef,
+    ) -> Result<Vec<KeyValue>, Error> {
+        if array.null_count() > 0 {
+            return Err(Error::NullKey {
+                view: self.view.clone(),
+                column: column.name.clone(),
+            });
+        }
+        let values = self.values(column, array)?.into_iter();
+        let keys = values.map(|value| {
+            let key = KeyValue::of(value);
+            key.ok_or_else(|| self.wrong_type(column, array))
+        });
+        keys.collect()
+    }
+
+    fn wrong_type(&self, column: &Column, array: &ArrayRef) -> Error {
+        wrong_type(&self.view, &column.name, &column.field, array.data_type())
     }
 
     /// Where the columns of a batch are: keys in the types that entity keys are made of, then features as they are in the

@@ -270,6 +270,16 @@ impl Config {
         }
     }
 
+    /// Whether rows leave the store by themselves some time after they were written.
+    pub fn expires_rows(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => false,
+            Self::Redis(config) => config.expires_rows(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => false,
+        }
+    }
+
     /// Opens the store of `project`. Nothing is reached out to before the first read, write or ping.
     pub fn connect(&self, project: &str) -> Arc<dyn OnlineStore> {
         match self {

@@ -125,6 +125,7 @@ impl From<features::Error> for Refusal {
             | E::UnusableJoinKey { .. }
             | E::WrongColumns { .. }
             | E::WrongLength { .. }
+            | E::Verify(_)
             | E::Panicked(_) => Self::python(&error),
         }
     }

@@ -44,6 +44,19 @@ impl FeatureStore {
         let types = plan::entity_types(&history, registry);
         Ok(EntityTypes(types.into_iter().collect()))
     }
+
+    /// The join keys of all views. A key that is text in one of them is text.
+    pub fn join_key_types(&self) -> EntityTypes {
+        let mut types = EntityTypes::default();
+        for view in &self.registry().feature_views {
+            for key in &view.join_keys {
+                if !types.is_text(&key.name) {
+                    types.0.insert(key.name.clone(), key.value_type);
+                }
+            }
+        }
+        types
+    }
 }
 
 impl EntityTypes {

@@ -4,6 +4,8 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use super::*;
 use crate::features::testing::fixture;
+use crate::features::verify;
+use crate::types::timestamp::Timestamp;
 
 struct Served {
     url: String,
@@ -97,5 +99,49 @@ async fn entity_rows_may_be_a_query_that_reads() {
         let error = store.query_entities(query).await.unwrap_err();
         assert_eq!(error.code(), "entity_query_failed", "{query}: {error}");
     }
+    served.clean_up().await;
+}
+
+#[tokio::test]
+async fn what_was_materialized_from_postgres_equals_it_until_the_table_changes() {
+    let served = Served::new().await;
+    let store = open(&served.repo).await;
+    let (start, end) = (Timestamp::EPOCH, Timestamp::from_seconds(1_800_000_000));
+    let done = store.materialize(None, start, end, &mut |_| {}).await;
+    done.unwrap();
+    let request = verify::Request {
+        scope: verify::Scope::All,
+        sample: std::num::NonZeroUsize::new(100).unwrap(),
+        seed: 1,
+        tolerance: 0.0,
+        entities: None,
+    };
+    let report = store.verify(&request).await.unwrap();
+    assert_eq!(report.failed().count(), 0, "{report:?}");
+    assert!(
+        report.n_compared() >= 15 && report.n_mismatched() == 0,
+        "{report:?}"
+    );
+
+    let schema = &served.schema;
+    served
+        .run(&format!(
+            "UPDATE {schema}.pit_b SET b1 = b1 + 1 WHERE acct_id = 2"
+        ))
+        .await;
+    let report = store.verify(&request).await.unwrap();
+    let differ = report.features().filter(|(_, own)| own.n_mismatched > 0);
+    let differ: Vec<(&str, &str)> = differ
+        .map(|(view, own)| (view, own.feature.as_str()))
+        .collect();
+    assert_eq!(differ, [("pit_b", "b1")]);
+
+    served.run(&format!("DROP TABLE {schema}.pit_b")).await;
+    let report = store.verify(&request).await.unwrap();
+    let failed: Vec<(&str, &str)> = report
+        .failed()
+        .map(|(view, error)| (view, error.code()))
+        .collect();
+    assert_eq!(failed, [("pit_b", "feature_source_missing")]);
     served.clean_up().await;
 }

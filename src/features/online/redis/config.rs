@@ -89,6 +89,11 @@ impl Config {
         Ok(config)
     }
 
+    /// Whether keys have a time to live.
+    pub(in crate::features::online) fn expires_rows(&self) -> bool {
+        self.key_ttl_seconds > 0
+    }
+
     /// Reads a connection string for a `redis_type`.
     pub(super) fn parse(
         kind: &str,
