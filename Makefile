@@ -20,7 +20,7 @@ test: ## Run every suite, Rust and Python, with the servers they need
 bench: ## Measure against the floor server; QUICK=1 skips criterion, ROUNDS and ROUND_SECONDS size it
 	@dev/bench
 
-bench-peers: ## Measure beside the real Feast, MLflow, MLServer and arq; PEER=feast, mlflow, mlserver, arq or kafka for one; QUICK=1, ROUNDS, ROUND_SECONDS, PARTS and more size it
+bench-peers: ## Measure beside the real Feast, MLflow, MLServer and arq; PEER=feast, mlflow, mlserver, arq, kafka or offline for one; QUICK=1, ROUNDS, ROUND_SECONDS, PARTS and more size it
 	@dev/bench-peers
 
 lint: ## Formatting, clippy, and cargo-deny where it is installed
