@@ -50,13 +50,13 @@ impl App {
     /// Opens everything but the socket and loads the models: for commands that need the predictor once.
     pub async fn start(config: Config, environment: &Environment) -> Result<Self> {
         let features = open_features(&config.features, environment).await?;
-        Self::start_over(config, environment, features).await
+        Box::pin(Self::start_over(config, environment, features)).await
     }
 
     /// The same, and an online store on this machine need not be there: for commands that may do without.
     pub async fn start_offline(config: Config, environment: &Environment) -> Result<Self> {
         let features = open_feature_repo(&config.features, environment).await?;
-        Self::start_over(config, environment, features).await
+        Box::pin(Self::start_over(config, environment, features)).await
     }
 
     async fn start_over(

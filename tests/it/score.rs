@@ -25,7 +25,7 @@ const TIME: i64 = 1_794_745_800_000_000;
 fn write(path: &Path, columns: Vec<(&str, ArrayRef)>) {
     let batch = RecordBatch::try_from_iter(columns).unwrap();
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let file = std::fs::File::create(path).unwrap();
+    let file = fs_err::File::create(path).unwrap();
     let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
@@ -478,4 +478,52 @@ async fn the_command_says_what_is_wrong_where_and_what_to_do() {
         }
         assert!(!told.contains("panicked"), "{told}");
     }
+}
+
+#[cfg(all(feature = "postgres", feature = "test-services"))]
+#[tokio::test]
+async fn rows_of_a_query_are_scored_as_those_of_a_file() {
+    let url = std::env::var("TERRARIUM_POSTGRES").unwrap();
+    let rest = url.strip_prefix("postgres://").unwrap();
+    let (account, server) = rest.split_once('@').unwrap();
+    let (user, password) = account.split_once(':').unwrap();
+    let (address, database) = server.split_once('/').unwrap();
+    let (host, port) = address.split_once(':').unwrap();
+    let place = tempfile::tempdir().unwrap();
+    copy(demo().await, place.path());
+    let yaml = place.path().join("feature_repo/feature_store.yaml");
+    let text = std::fs::read_to_string(&yaml).unwrap();
+    let postgres = format!(
+        "type: postgres\n  host: {host}\n  port: {port}\n  database: {database}\n  user: {user}\n  \
+         password: {password}\n  sslmode: disable\n"
+    );
+    let there = text.replace("type: file\n", &postgres);
+    assert_ne!(there, text);
+    std::fs::write(&yaml, there).unwrap();
+    let columns = vec![
+        ("conv_rate", floats(&[0.25, 0.75])),
+        ("acc_rate", floats(&[0.5, 0.125])),
+        ("avg_daily_trips", numbers(&[17, 12])),
+        ("trip_km", floats(&[3.2, 7.5])),
+    ];
+    write(&place.path().join("rows.parquet"), columns);
+    let query = "SELECT * FROM (VALUES (0.25::float8, 0.5::float8, 17, 3.2::float8), (0.75, 0.125, 12, 7.5)) \
+                 AS rows (conv_rate, acc_rate, avg_daily_trips, trip_km)";
+    for (from, out) in [("rows.parquet", "file.parquet"), (query, "query.parquet")] {
+        let arguments = [
+            "score",
+            "--model",
+            "driver_ranking",
+            "--entities",
+            from,
+            "--out",
+            out,
+        ];
+        let output = terrarium(place.path(), &arguments);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{told}");
+    }
+    let bits = |name: &str| bits(&read(&place.path().join(name)), "score");
+    assert_eq!(bits("query.parquet"), bits("file.parquet"));
+    assert_eq!(bits("query.parquet").len(), 2);
 }

@@ -113,7 +113,7 @@ impl Caller {
             Ok::<_, Error>((columns, self.joined(&rows.batch)?))
         })?;
         let whole = self.request(columns);
-        let mut waiting = vec![0..n_rows];
+        let mut waiting: Vec<Range<usize>> = std::iter::once(0..n_rows).collect();
         let mut parts = Vec::new();
         let mut n_failed = 0;
         while let Some(range) = waiting.pop() {
