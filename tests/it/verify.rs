@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arrow::array::{ArrayRef, AsArray, Float32Array, RecordBatch};
 use arrow::datatypes::Float32Type;
+use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
@@ -100,19 +101,20 @@ fn differ(report: &Value) -> Vec<(String, &Value)> {
 }
 
 fn rewrite(path: &Path, change: impl Fn(RecordBatch) -> RecordBatch) {
-    let file = std::fs::File::open(path).unwrap();
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+    let bytes = Bytes::from(std::fs::read(path).unwrap());
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap();
     let batches: Vec<RecordBatch> = reader
         .build()
         .unwrap()
         .map(|batch| change(batch.unwrap()))
         .collect();
-    let file = std::fs::File::create(path).unwrap();
-    let mut writer = ArrowWriter::try_new(file, batches[0].schema(), None).unwrap();
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, batches[0].schema(), None).unwrap();
     for batch in &batches {
         writer.write(batch).unwrap();
     }
     writer.close().unwrap();
+    std::fs::write(path, bytes).unwrap();
 }
 
 #[test]

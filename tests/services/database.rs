@@ -7,6 +7,9 @@ use redis::{Commands, Connection, Value};
 /// Keys of the demo end with its project.
 const DEMO_KEYS: &str = "*terrarium_demo";
 
+/// Fields of a hash.
+pub(crate) type Fields = HashMap<Vec<u8>, Vec<u8>>;
+
 /// A database that one test has for itself: 9 to 14. It is left without the demo's keys, as it is found.
 pub(crate) struct Database {
     address: String,
@@ -80,7 +83,7 @@ impl Database {
     }
 
     /// Every key of the demo with its fields.
-    pub(crate) fn hashes(&mut self) -> Vec<(Vec<u8>, HashMap<Vec<u8>, Vec<u8>>)> {
+    pub(crate) fn hashes(&mut self) -> Vec<(Vec<u8>, Fields)> {
         let keys: Vec<Vec<u8>> = self.connection.keys(DEMO_KEYS).unwrap();
         let fields = |key: Vec<u8>| {
             let fields = self.connection.hgetall(&key).unwrap();

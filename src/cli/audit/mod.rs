@@ -35,7 +35,7 @@ pub(super) async fn run(
         Command::Tail(args) => tail::run(args, config, output).await,
         Command::Verify(args) => verify::run(args, config, output).await,
         Command::Query(args) => query::run(args, &config, output).await,
-        Command::Replay(args) => replay::run(args, config, environment, output).await,
+        Command::Replay(args) => Box::pin(replay::run(args, config, environment, output)).await,
         Command::Schema(args) => schema::run(&args, output),
     }
 }
