@@ -1,14 +1,13 @@
 //! `terrarium features historical`: a training set from entity rows, point-in-time correct.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::features::Selected;
 use super::output::{Output, remark};
-use super::{Failed, explain};
+use super::{A_YEAR, Failed, explain};
 use crate::features::FeatureStore;
 use crate::features::historical::{
     Entities, EntityTypes, FileFormat, FileSummary, Progress, Request,
@@ -16,9 +15,6 @@ use crate::features::historical::{
 use crate::features::retrieve::{Naming, Wanted};
 use crate::shutdown::run_blocking;
 use crate::types::deadline::Deadline;
-
-/// Nobody waits for a command but the one who started it, who can stop it.
-const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Historical {

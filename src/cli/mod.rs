@@ -20,6 +20,7 @@ mod worker;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -37,6 +38,9 @@ pub struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+/// Nobody waits for a command but the one who started it, who can stop it.
+const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 const AFTER_HELP: &str = "\
 Without a configuration file, `terrarium.toml`, `feature_repo/` and `models/` of the current directory are used.

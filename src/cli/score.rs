@@ -2,12 +2,11 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
 use super::output::{Output, remark};
-use super::{Failed, predict};
+use super::{A_YEAR, Failed, predict};
 use crate::app::App;
 use crate::config::{Config, Environment};
 use crate::predict::score::{Audited, FeaturesFrom, Progress, Request, Source, Summary};
@@ -15,9 +14,6 @@ use crate::types::deadline::Deadline;
 use crate::types::names::ModelRef;
 use crate::types::request::RequestContext;
 use crate::types::urgency::Priority;
-
-/// Nobody waits for a command but the one who started it, who can stop it.
-const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

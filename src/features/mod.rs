@@ -47,6 +47,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::computed::RequestData;
+pub(crate) use self::convert::strict_cast;
 pub use self::delete::DroppedView;
 pub use self::error::Error;
 use self::key::EntityKeys;

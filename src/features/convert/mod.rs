@@ -132,17 +132,22 @@ pub(super) fn canonical(
     cast(array, &target)
 }
 
+/// Arrow's cast, where a value that does not fit is an error and no null.
+pub(crate) fn strict_cast(array: &ArrayRef, target: &DataType) -> Result<ArrayRef, ArrowError> {
+    let strict = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
+    cast_with_options(array, target, &strict)
+}
+
 /// Strict, and `None` where Arrow knows no way at all or the way is from or to a nested type.
 pub(super) fn cast(array: &ArrayRef, target: &DataType) -> Result<Option<ArrayRef>, ArrowError> {
     let from = array.data_type();
     if from.is_nested() != target.is_nested() || !arrow::compute::can_cast_types(from, target) {
         return Ok(None);
     }
-    let strict = CastOptions {
-        safe: false,
-        ..CastOptions::default()
-    };
-    cast_with_options(array, target, &strict).map(Some)
+    strict_cast(array, target).map(Some)
 }
 
 /// Floating point that stands for integers, as pandas makes of a column with nulls: NaN is null, fractions are cut off.

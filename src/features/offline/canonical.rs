@@ -5,13 +5,13 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
-use arrow::compute::{CastOptions, and, cast_with_options, filter_record_batch, is_not_null};
+use arrow::compute::{and, filter_record_batch, is_not_null};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 
 use super::pull::{Column, PullLatest};
 use super::{Error, wrong_type, wrong_value};
-use crate::features::convert;
+use crate::features::convert::{self, strict_cast};
 use crate::features::definitions::ValueType;
 use crate::features::suggest::Known;
 
@@ -156,15 +156,11 @@ pub(super) fn micros(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
         DataType::Timestamp(_, zone) => zone.clone(),
         _ => None,
     };
-    let strict = CastOptions {
-        safe: false,
-        ..CastOptions::default()
-    };
     // A cast that drops the zone would shift the clock; one by way of the number does not.
     let micros = DataType::Timestamp(TimeUnit::Microsecond, zone);
-    cast_with_options(array, &micros, &strict)
-        .and_then(|array| cast_with_options(&array, &DataType::Int64, &strict))
-        .and_then(|array| cast_with_options(&array, &MICROS, &strict))
+    strict_cast(array, &micros)
+        .and_then(|array| strict_cast(&array, &DataType::Int64))
+        .and_then(|array| strict_cast(&array, &MICROS))
 }
 
 fn schema<'a>(

@@ -8,7 +8,6 @@ use std::fmt;
 use std::io::Read;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit, UInt64Type};
 use arrow::error::ArrowError;
 use base64::Engine as _;
@@ -17,6 +16,7 @@ use serde_json::{Map as Object, Value as Json};
 
 use super::{Frame, View, known_view, pushed_views};
 use crate::features::FeatureStore;
+use crate::features::convert::strict_cast;
 use crate::features::definitions::{DataSource, Field, ValueType};
 
 /// What the columns of a file are for.
@@ -281,7 +281,7 @@ fn values(array: &ArrayRef, of: Use) -> Result<Vec<Json>, ArrowError> {
         DataType::Boolean => each(array.as_boolean(), Json::from),
         DataType::UInt64 => each(array.as_primitive::<UInt64Type>(), Json::from),
         kind if kind.is_integer() => {
-            let array = cast(array, &DataType::Int64)?;
+            let array = strict_cast(array, &DataType::Int64)?;
             each(array.as_primitive::<Int64Type>(), Json::from)
         }
         kind if kind.is_floating() => doubles(array)?,
@@ -296,7 +296,7 @@ fn values(array: &ArrayRef, of: Use) -> Result<Vec<Json>, ArrowError> {
         | DataType::LargeBinary
         | DataType::BinaryView
         | DataType::FixedSizeBinary(_) => {
-            let array = cast(array, &DataType::Binary)?;
+            let array = strict_cast(array, &DataType::Binary)?;
             each(array.as_binary::<i32>(), |bytes| {
                 Json::from(STANDARD.encode(bytes))
             })
@@ -315,7 +315,7 @@ fn values(array: &ArrayRef, of: Use) -> Result<Vec<Json>, ArrowError> {
             (0..lists.len()).map(list).collect()
         }
         DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-            values(&cast(array, &DataType::List(item.clone()))?, of)?
+            values(&strict_cast(array, &DataType::List(item.clone()))?, of)?
         }
         DataType::Struct(fields) => {
             let structs = array.as_struct();
@@ -335,7 +335,7 @@ fn values(array: &ArrayRef, of: Use) -> Result<Vec<Json>, ArrowError> {
         }
         DataType::Map(..) => {
             let maps = array.as_map();
-            let keys = cast(maps.keys(), &DataType::Utf8)?;
+            let keys = strict_cast(maps.keys(), &DataType::Utf8)?;
             let items = values(maps.values(), Use::Unknown)?;
             let offsets = maps.value_offsets();
             let object = |row: usize| {
@@ -349,20 +349,12 @@ fn values(array: &ArrayRef, of: Use) -> Result<Vec<Json>, ArrowError> {
             };
             (0..maps.len()).map(object).collect()
         }
-        DataType::Dictionary(_, kind) => values(&cast(array, kind)?, of)?,
+        DataType::Dictionary(_, kind) => values(&strict_cast(array, kind)?, of)?,
         _ => {
-            let array = cast(array, &DataType::Utf8)?;
+            let array = strict_cast(array, &DataType::Utf8)?;
             each(array.as_string::<i32>(), Json::from)
         }
     })
-}
-
-fn cast(array: &ArrayRef, target: &DataType) -> Result<ArrayRef, ArrowError> {
-    let strict = CastOptions {
-        safe: false,
-        ..CastOptions::default()
-    };
-    cast_with_options(array, target, &strict)
 }
 
 fn each<T>(items: impl IntoIterator<Item = Option<T>>, json: impl Fn(T) -> Json) -> Vec<Json> {
@@ -372,7 +364,7 @@ fn each<T>(items: impl IntoIterator<Item = Option<T>>, json: impl Fn(T) -> Json)
 
 /// JSON has no infinity: text, which FLOAT takes. NaN is null.
 fn doubles(array: &ArrayRef) -> Result<Vec<Json>, ArrowError> {
-    let array = cast(array, &DataType::Float64)?;
+    let array = strict_cast(array, &DataType::Float64)?;
     Ok(each(array.as_primitive::<Float64Type>(), |double| {
         if double.is_infinite() {
             return Json::from(if double > 0.0 { "inf" } else { "-inf" });
@@ -382,8 +374,8 @@ fn doubles(array: &ArrayRef) -> Result<Vec<Json>, ArrowError> {
 }
 
 fn nanoseconds(array: &ArrayRef, json: impl Fn(i64) -> Json) -> Result<Vec<Json>, ArrowError> {
-    let array = cast(array, &DataType::Timestamp(TimeUnit::Nanosecond, None))?;
-    let array = cast(&array, &DataType::Int64)?;
+    let array = strict_cast(array, &DataType::Timestamp(TimeUnit::Nanosecond, None))?;
+    let array = strict_cast(&array, &DataType::Int64)?;
     Ok(each(array.as_primitive::<Int64Type>(), json))
 }
 

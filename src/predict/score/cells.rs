@@ -4,12 +4,12 @@
 //! has no plain form of is refused.
 
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit, UInt64Type};
 use arrow::error::ArrowError;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::features::strict_cast;
 use crate::types::cell::Cell;
 
 /// One cell for each row; `None` for a column of a type that no request could give.
@@ -23,30 +23,30 @@ pub(super) fn cells(array: &ArrayRef) -> Result<Option<Vec<Cell>>, ArrowError> {
             i64::try_from(number).map_or(Cell::UInt(number), Cell::Int)
         }),
         kind if kind.is_integer() => {
-            let array = cast(array, &DataType::Int64)?;
+            let array = strict_cast(array, &DataType::Int64)?;
             each(array.as_primitive::<Int64Type>(), Cell::Int)
         }
         kind if kind.is_floating() || kind.is_decimal() => {
-            let array = cast(array, &DataType::Float64)?;
+            let array = strict_cast(array, &DataType::Float64)?;
             each(array.as_primitive::<Float64Type>(), Cell::Float)
         }
         DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => times(array)?,
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
-            let array = cast(array, &DataType::Utf8)?;
+            let array = strict_cast(array, &DataType::Utf8)?;
             each(array.as_string::<i32>(), |text| Cell::Text(text.to_owned()))
         }
         DataType::Binary
         | DataType::LargeBinary
         | DataType::BinaryView
         | DataType::FixedSizeBinary(_) => {
-            let array = cast(array, &DataType::Binary)?;
+            let array = strict_cast(array, &DataType::Binary)?;
             each(array.as_binary::<i32>(), |bytes| {
                 Cell::Text(STANDARD.encode(bytes))
             })
         }
-        DataType::Dictionary(_, values) => return cells(&cast(array, values)?),
+        DataType::Dictionary(_, values) => return cells(&strict_cast(array, values)?),
         DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-            return cells(&cast(array, &DataType::List(item.clone()))?);
+            return cells(&strict_cast(array, &DataType::List(item.clone()))?);
         }
         DataType::List(_) => return lists(array),
         _ => return Ok(None),
@@ -58,7 +58,7 @@ fn times(array: &ArrayRef) -> Result<Vec<Cell>, ArrowError> {
     const DAY: i64 = 86_400;
     let per_second = match array.data_type() {
         DataType::Date32 => {
-            let days = cast(&cast(array, &DataType::Int32)?, &DataType::Int64)?;
+            let days = strict_cast(&strict_cast(array, &DataType::Int32)?, &DataType::Int64)?;
             let days = days.as_primitive::<Int64Type>();
             return Ok(each(days, |days| Cell::Int(days * DAY)));
         }
@@ -68,7 +68,7 @@ fn times(array: &ArrayRef) -> Result<Vec<Cell>, ArrowError> {
         // Dates of 64 bits and the remaining unit.
         _ => 1_000,
     };
-    let parts = cast(array, &DataType::Int64)?;
+    let parts = strict_cast(array, &DataType::Int64)?;
     let parts = parts.as_primitive::<Int64Type>();
     Ok(each(parts, |parts| Cell::Int(parts.div_euclid(per_second))))
 }
@@ -85,15 +85,6 @@ fn lists(array: &ArrayRef) -> Result<Option<Vec<Cell>>, ArrowError> {
         });
     }
     Ok(Some(lists))
-}
-
-/// A value that does not fit is an error and no null.
-fn cast(array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, ArrowError> {
-    let options = CastOptions {
-        safe: false,
-        ..CastOptions::default()
-    };
-    cast_with_options(array, wanted, &options)
 }
 
 fn each<T>(items: impl IntoIterator<Item = Option<T>>, cell: impl Fn(T) -> Cell) -> Vec<Cell> {

@@ -10,11 +10,11 @@ use arrow::array::{
     NullArray, StringArray, StructArray, UInt64Array, new_null_array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
-use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, TimeUnit};
 use arrow::error::ArrowError;
 use serde_json::Value as Json;
 
+use crate::features::convert::strict_cast;
 use crate::features::write::kind::{Clash, Kind};
 use crate::features::write::values::describe;
 use crate::features::write::{scalars, times};
@@ -29,7 +29,7 @@ pub(super) fn array(values: &[&Json], target: &DataType) -> Result<ArrayRef, Arr
         | DataType::FixedSizeBinary(_) => bytes(values, target),
         DataType::List(item) => Ok(Arc::new(lists(values, item)?)),
         DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-            cast(&(Arc::new(lists(values, item)?) as ArrayRef), target)
+            strict_cast(&(Arc::new(lists(values, item)?) as ArrayRef), target)
         }
         DataType::Struct(fields) => Ok(Arc::new(structs(values, fields)?)),
         DataType::Map(entries, sorted) => Ok(Arc::new(maps(values, entries, *sorted)?)),
@@ -47,14 +47,6 @@ pub(super) fn check_nulls(array: ArrayRef, field: &Field) -> Result<ArrayRef, Ar
 
 fn wrong(what: String) -> ArrowError {
     ArrowError::CastError(what)
-}
-
-fn cast(array: &ArrayRef, target: &DataType) -> Result<ArrayRef, ArrowError> {
-    let strict = CastOptions {
-        safe: false,
-        ..CastOptions::default()
-    };
-    cast_with_options(array, target, &strict)
 }
 
 /// Numbers, booleans and text.
@@ -84,7 +76,7 @@ fn plain(values: &[&Json], target: &DataType) -> Result<ArrayRef, ArrowError> {
             return Err(wrong(format!("there is a {} in it", kind.name())));
         }
     };
-    cast(&array, target)
+    strict_cast(&array, target)
 }
 
 /// Integers, and floating point without a fraction.
@@ -155,7 +147,7 @@ fn timestamps(
             _ => return Err(wrong(format!("row {row} is {}", describe(value)))),
         });
     }
-    cast(&(Arc::new(Int64Array::from(ticks)) as ArrayRef), target)
+    strict_cast(&(Arc::new(Int64Array::from(ticks)) as ArrayRef), target)
 }
 
 /// Nanoseconds in another unit, rounded down.
@@ -181,7 +173,7 @@ fn bytes(values: &[&Json], target: &DataType) -> Result<ArrayRef, ArrowError> {
         });
     }
     let array: BinaryArray = decoded.iter().map(|bytes| bytes.as_deref()).collect();
-    cast(&(Arc::new(array) as ArrayRef), target)
+    strict_cast(&(Arc::new(array) as ArrayRef), target)
 }
 
 fn lists(values: &[&Json], item: &FieldRef) -> Result<ListArray, ArrowError> {
