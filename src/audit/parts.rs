@@ -87,12 +87,6 @@ impl<'a> EventParts<'a> {
         serde_json::from_slice(event)
     }
 
-    /// When the request was taken up, in microseconds since the epoch; `None` for a text that is no time.
-    pub(super) fn time_micros(&self) -> Option<i64> {
-        let time: jiff::Timestamp = self.time.parse().ok()?;
-        Some(time.as_microsecond())
-    }
-
     /// `driver_id=1001` of a call about one entity; `None` for several, and where the call did not tell entities apart.
     pub(super) fn entity_key(&self) -> Option<String> {
         self.entities

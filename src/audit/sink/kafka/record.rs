@@ -12,6 +12,12 @@ use super::config::Key;
 use crate::audit::parts::EventParts;
 
 impl EventParts<'_> {
+    /// When the request was taken up, in microseconds since the epoch; `None` for a text that is no time.
+    pub(super) fn time_micros(&self) -> Option<i64> {
+        let time: jiff::Timestamp = self.time.parse().ok()?;
+        Some(time.as_microsecond())
+    }
+
     pub(super) fn message_key(&self, key: Key) -> String {
         let entity = match key {
             Key::Entity => self.entity_key(),
