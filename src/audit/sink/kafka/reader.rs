@@ -23,14 +23,23 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a reader that expects more waits for it before it tells that the brokers are gone.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// After so long it asks anew from where it is. Rarely, about once in hundreds of topics that were just made, librdkafka 2.12.1
+/// never fetches what it was assigned, and nothing but a new assignment helps.
+const ASK_ANEW: Duration = Duration::from_secs(5);
+
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 pub(super) struct Reader {
     place: String,
+    topic: String,
     consumer: BaseConsumer<Log>,
+    /// Where each partition is read next.
+    places: HashMap<i32, Offset>,
     /// The partitions whose last message was not read yet, and where that is; `None` for a reader that never ends.
     ends: Option<HashMap<i32, i64>>,
     waiting_since: Instant,
+    /// When the brokers were asked last, or gave something.
+    asked: Instant,
     is_broken: bool,
 }
 
@@ -104,13 +113,31 @@ impl Reader {
         consumer
             .assign(&places)
             .map_err(|error| failed(error.into()))?;
+        let places = places.elements();
+        let places = places
+            .iter()
+            .map(|place| (place.partition(), place.offset()));
         Ok(Self {
             place: config.place(),
+            topic: config.topic.clone(),
+            places: places.collect(),
             consumer,
             ends: (end != End::Never).then_some(ends),
             waiting_since: Instant::now(),
+            asked: Instant::now(),
             is_broken: false,
         })
+    }
+
+    /// Drops what librdkafka is about and begins anew with what was not read yet.
+    fn ask_anew(&mut self) -> Result<(), KafkaError> {
+        self.asked = Instant::now();
+        let mut places = TopicPartitionList::new();
+        for (&partition, &place) in &self.places {
+            places.add_partition_offset(&self.topic, partition, place)?;
+        }
+        self.consumer.unassign()?;
+        self.consumer.assign(&places)
     }
 
     fn failed(&mut self, source: Cause) -> ReadError {
@@ -127,6 +154,7 @@ impl Iterator for Reader {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.waiting_since = Instant::now();
+        self.asked = self.waiting_since;
         while !self.is_broken && self.ends.as_ref().is_none_or(|ends| !ends.is_empty()) {
             let event = match self.consumer.poll(Duration::from_millis(200)) {
                 Some(Ok(message)) => event(&message),
@@ -137,8 +165,17 @@ impl Iterator for Reader {
                     let silent = format!("nothing came within {PATIENCE:?}");
                     return Some(Err(self.failed(silent.into())));
                 }
+                None if self.ends.is_some() && self.asked.elapsed() > ASK_ANEW => {
+                    match self.ask_anew() {
+                        Ok(()) => continue,
+                        Err(error) => return Some(Err(self.failed(error.into()))),
+                    }
+                }
                 None => continue,
             };
+            self.asked = Instant::now();
+            let next = Offset::Offset(event.position + 1);
+            self.places.insert(event.partition, next);
             if let Some(ends) = &mut self.ends {
                 let end = ends.get(&event.partition).copied();
                 if end.is_none_or(|end| event.position + 1 >= end) {

@@ -114,7 +114,10 @@ async fn make(admin: &AdminClient<Log>, name: &str, create: &CreateTopic) -> Res
     for (key, value) in &create.config {
         topic = topic.set(key, value);
     }
-    let options = AdminOptions::new().operation_timeout(Some(TIMEOUT));
+    // The first limits how long the brokers take to make it, the second how long one of them is waited for.
+    let options = AdminOptions::new()
+        .operation_timeout(Some(TIMEOUT))
+        .request_timeout(Some(2 * TIMEOUT));
     let not_made = |reason: String| Error::NotMade {
         topic: name.to_owned(),
         reason,

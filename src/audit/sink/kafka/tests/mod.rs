@@ -112,18 +112,26 @@ fn consume(brokers: &str, topic: &str) -> Vec<OwnedMessage> {
         all.add_partition_offset(topic, partition, Place::Beginning)
             .unwrap();
     }
-    consumer.assign(&all).unwrap();
     let mut messages = Vec::new();
     let begun = Instant::now();
+    let mut asked = None;
     while messages.len() < n_messages {
         assert!(
             begun.elapsed() < PATIENCE,
             "{} of {n_messages}",
             messages.len()
         );
+        // As the reader does: once in a while librdkafka never fetches what it was assigned.
+        if asked.is_none_or(|asked: Instant| asked.elapsed() > Duration::from_secs(5)) {
+            messages.clear();
+            consumer.unassign().unwrap();
+            consumer.assign(&all).unwrap();
+            asked = Some(Instant::now());
+        }
         // `None` is an event of the client that is no message, too.
         if let Some(message) = consumer.poll(Duration::from_millis(100)) {
             messages.push(message.unwrap().detach());
+            asked = Some(Instant::now());
         }
     }
     messages.sort_by_key(|message| (message.partition(), message.offset()));
