@@ -20,7 +20,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use terrarium::audit::spool::{self, Appender, Config, RECORD_HEADER, Reader};
+use terrarium::audit::spool::{self, Appender, Config, RECORD_HEADER, Reader, Safe};
 use terrarium::types::byte_size::ByteSize;
 use uuid::Uuid;
 
@@ -102,7 +102,7 @@ fn append_timed(appender: &Mutex<Appender>, n: usize) -> Vec<Duration> {
         let begun = Instant::now();
         let safe = appender.lock().unwrap().append(&mut record).unwrap();
         took.push(begun.elapsed());
-        assert!(safe.is_now());
+        assert!(matches!(safe, Safe::Now));
     }
     took
 }
@@ -155,7 +155,8 @@ fn recovery(n_events: usize, n_bytes: usize) -> Recovery {
     let (directory, mut appender, reader) = new_spool();
     let mut record = record(n_bytes);
     for _ in 0..n_events {
-        assert!(appender.append(&mut record).unwrap().is_now());
+        let appended = appender.append(&mut record).unwrap();
+        assert!(matches!(appended, Safe::Now));
     }
     drop((appender, reader));
     let recovering = Command::new(std::env::current_exe().unwrap())

@@ -3,7 +3,7 @@
 //! ```text
 //! AuditLog::open      a record that is consumed once: closed with the outcome, or dropped, which is an event too
 //!   event, line       the event as JSON, outside of any lock
-//!   spool             one write of it under a short lock, before the answer leaves
+//!   spool             one write of it, or of it and others that came with it, under a short lock, before the answer leaves
 //! shipper             from the spool to the sink, beside the requests; at least once, in order
 //!   sink              files of JSON lines, or a Kafka topic
 //! ```
@@ -48,6 +48,7 @@ pub mod verify;
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -194,6 +195,8 @@ impl Failure for Error {
 pub struct AuditLog {
     is_enabled: bool,
     stream: Stream,
+    /// Records that are neither closed nor dropped.
+    n_open: AtomicUsize,
     redaction: Option<Redaction>,
     /// Where the spool and the files are.
     places: (PathBuf, PathBuf),
@@ -219,6 +222,7 @@ impl AuditLog {
         let log = Self {
             is_enabled: config.enabled,
             stream,
+            n_open: AtomicUsize::new(0),
             redaction,
             places: (directory, config.file.directory.clone()),
             archive: query::Archive::of(config),
@@ -249,6 +253,7 @@ impl AuditLog {
         if self.refuses() {
             self.check()?;
         }
+        self.n_open.fetch_add(1, Ordering::Relaxed);
         Ok(AuditRecord {
             log: self,
             request,
@@ -334,7 +339,11 @@ impl<'a> AuditRecord<'a> {
             Err(failure) => self.failed(&Failed::of(failure)),
         });
         self.is_open = false;
-        self.log.stream.append(line)
+        // Where nobody else is about to write, nobody is waited for.
+        match self.log.n_open.load(Ordering::Relaxed) > 1 {
+            true => self.log.stream.append_with_others(line),
+            false => self.log.stream.append(line),
+        }
     }
 
     /// Writes the event of a shadow run: what it gave, and how far that is from what was answered.
@@ -375,6 +384,7 @@ impl<'a> AuditRecord<'a> {
 impl Drop for AuditRecord<'_> {
     /// Nobody is left to be told that the event could not be written; the log and the metrics tell.
     fn drop(&mut self) {
+        self.log.n_open.fetch_sub(1, Ordering::Relaxed);
         if !self.is_open {
             return;
         }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::line::{Head, Line};
 use super::shipper::{Delivery, Shipper};
 use super::sink::AuditSink;
-use super::spool::{self, Appender, Safe};
+use super::spool::{self, Appender, Group, Safe};
 use super::{Error, OnFailure};
 use crate::telemetry::metrics::AuditMetrics;
 
@@ -21,7 +21,7 @@ pub(super) struct Stream {
     on_failure: OnFailure,
     metrics: AuditMetrics,
     appender: Arc<Mutex<Appender>>,
-    /// The last event was not written. Changes under the lock of `appender`.
+    /// The last event was not written.
     failing: AtomicBool,
     delivery: Arc<Delivery>,
 }
@@ -92,51 +92,93 @@ impl Stream {
 
     /// Writes an event. Errors only with `refuse`.
     pub(super) fn append(&self, line: Result<Line<'_>, Error>) -> Result<Recorded<'_>, Error> {
-        let written = line.and_then(|line| self.append_line(line));
-        match &written {
+        self.append_as(line, Appender::append)
+    }
+
+    /// Writes an event together with those that others append until `Recorded::safe` is waited for. Errors only with `refuse`.
+    pub(super) fn append_with_others(
+        &self,
+        line: Result<Line<'_>, Error>,
+    ) -> Result<Recorded<'_>, Error> {
+        // While nothing can be written each event finds out for itself.
+        match self.failing.load(Ordering::Relaxed) {
+            true => self.append(line),
+            false => self.append_as(line, Appender::append_to_group),
+        }
+    }
+
+    fn append_as(
+        &self,
+        line: Result<Line<'_>, Error>,
+        append: fn(&mut Appender, &mut [u8]) -> Result<Safe, spool::Error>,
+    ) -> Result<Recorded<'_>, Error> {
+        let safe = line.and_then(|mut line| {
+            let mut appender = self.lock();
+            let numbered = line.numbered(appender.sequence());
+            let appended = numbered.map_err(spool::Error::from);
+            let appended = appended.and_then(|record| append(&mut appender, record));
+            if !matches!(appended, Ok(Safe::Written(_))) {
+                self.tell(appended.as_ref().err());
+            }
+            appended.map_err(|source| Error::Write { source })
+        });
+        match &safe {
+            // It is not written yet.
+            Ok(Safe::Written(_)) => {}
             Ok(_) => self.metrics.events.inc(),
             Err(_) => self.metrics.failures.inc(),
         }
-        let safe = match (written, self.on_failure) {
-            (Err(_), OnFailure::Drop) => Safe::NOW,
-            (written, _) => written?,
+        let safe = match (safe, self.on_failure) {
+            (Err(_), OnFailure::Drop) => Safe::Now,
+            (safe, _) => safe?,
         };
         Ok(Recorded { stream: self, safe })
     }
 
     /// Of an event that was not to be written.
     pub(super) fn nothing(&self) -> Recorded<'_> {
-        let safe = Safe::NOW;
+        let safe = Safe::Now;
         Recorded { stream: self, safe }
     }
 
-    fn append_line(&self, mut line: Line<'_>) -> Result<Safe, Error> {
-        let (written, was_failing) = {
-            let mut appender = self.lock();
-            let written = append(&mut appender, &mut line);
-            let was_failing = self.failing.swap(written.is_err(), Ordering::Relaxed);
-            (written, was_failing)
+    /// Writes the group unless another of its events has seen to that.
+    fn write(&self, group: &Group) -> Result<(), spool::Error> {
+        let outcome = match group.outcome() {
+            Some(outcome) => outcome,
+            None => {
+                let mut appender = self.lock();
+                match group.outcome() {
+                    Some(outcome) => outcome,
+                    None => appender.write_group(),
+                }
+            }
         };
+        let written = outcome.map_err(spool::Error::from);
+        self.tell(written.as_ref().err());
         match &written {
-            Ok(_) if was_failing => tracing::info!("audit events can be written again"),
-            Err(error) if !was_failing => {
+            Ok(()) => self.metrics.events.inc(),
+            Err(_) => self.metrics.failures.inc(),
+        }
+        written
+    }
+
+    /// The first failure of a series, and its end, go to the log.
+    fn tell(&self, error: Option<&spool::Error>) {
+        let was_failing = self.failing.swap(error.is_some(), Ordering::Relaxed);
+        match error {
+            None if was_failing => tracing::info!("audit events can be written again"),
+            Some(error) if !was_failing => {
                 let on_failure = self.on_failure;
                 tracing::error!(%error, ?on_failure, "audit events cannot be written");
             }
-            Ok(_) | Err(_) => {}
+            None | Some(_) => {}
         }
-        written.map_err(|source| Error::Write { source })
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Appender> {
         let appender = self.appender.lock();
         appender.unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn append(appender: &mut Appender, line: &mut Line<'_>) -> Result<Safe, spool::Error> {
-    let record = line.numbered(appender.sequence())?;
-    appender.append(record)
 }
 
 impl fmt::Debug for Stream {
@@ -156,23 +198,39 @@ pub struct Recorded<'a> {
 }
 
 impl Recorded<'_> {
-    /// Waits until the event is as safe as the spool's `durability` asks. Only `fsync` has anything to wait for.
+    /// Waits until the event is as safe as the spool's `durability` asks.
     ///
-    /// Errors only with `refuse`: what the event tells of must then not be answered. Cancel safe.
-    pub async fn safe(self) -> Result<(), Error> {
-        if self.safe.is_now() {
-            return Ok(());
+    /// Errors only with `refuse`: what the event tells of must then not be answered. Cancel safe: the event is written all the
+    /// same.
+    pub async fn safe(mut self) -> Result<(), Error> {
+        if matches!(self.safe, Safe::Written(_)) {
+            // Whatever is ready on this thread appends its events before; one write takes them all.
+            tokio::task::yield_now().await;
         }
-        let Err(error) = self.safe.wait().await else {
-            return Ok(());
+        let written = match std::mem::replace(&mut self.safe, Safe::Now) {
+            Safe::Now => return Ok(()),
+            Safe::Written(group) => self.stream.write(&group),
+            Safe::Synced(syncing) => {
+                let synced = syncing.wait().await.map_err(spool::Error::from);
+                if let Err(error) = &synced {
+                    self.stream.metrics.failures.inc();
+                    self.stream.tell(Some(error));
+                }
+                synced
+            }
         };
-        self.stream.metrics.failures.inc();
-        self.stream.failing.store(true, Ordering::Relaxed);
-        match self.stream.on_failure {
-            OnFailure::Refuse => Err(Error::Write {
-                source: error.into(),
-            }),
-            OnFailure::Drop => Ok(()),
+        match (written, self.stream.on_failure) {
+            (Err(source), OnFailure::Refuse) => Err(Error::Write { source }),
+            (Ok(()) | Err(_), _) => Ok(()),
+        }
+    }
+}
+
+impl Drop for Recorded<'_> {
+    /// Nobody waits for it any more, and it may be the last of its group.
+    fn drop(&mut self) {
+        if let Safe::Written(group) = &self.safe {
+            let _ = self.stream.write(group);
         }
     }
 }

@@ -694,6 +694,49 @@ fn refuse_fails_predictions_until_events_can_be_written_and_loses_no_sequence() 
     assert!(text.contains("terrarium_audit_failures_total 1"), "{text}");
 }
 
+#[tokio::test]
+async fn events_that_come_together_are_written_together_before_any_answer_leaves() {
+    let fixture = Fixture::start();
+    let (log, request) = (&fixture.log, request());
+    let failure = FeatureMissing { row: 0 };
+    let _other = log.open(&request).unwrap();
+    let close = || log.open(&request).unwrap().close(Err(&failure)).unwrap();
+    let (first, second, third) = (close(), close(), close());
+    assert!(fixture.events().is_empty(), "nobody waits yet");
+    first.safe().await.unwrap();
+    assert_eq!(sequences(&fixture.events()), [1, 2, 3]);
+    second.safe().await.unwrap();
+    drop(third);
+    // Nobody waits for this one, and it is written all the same.
+    drop(close());
+    assert_eq!(sequences(&fixture.events()), [1, 2, 3, 4]);
+    let text = fixture.metrics.render();
+    assert!(text.contains("terrarium_audit_events_total 4"), "{text}");
+}
+
+#[tokio::test]
+async fn a_write_that_fails_is_told_to_all_whose_events_it_was_to_write() {
+    let fixture = small(OnFailure::Refuse, 4_000);
+    let (log, request) = (&fixture.log, request());
+    let failure = FeatureMissing { row: 0 };
+    let close = || log.open(&request).unwrap().close(Err(&failure)).unwrap();
+    drop(close());
+    let other = log.open(&request).unwrap();
+    let in_the_way = InTheWay::of(&fixture);
+    for recorded in [close(), close()] {
+        let error = recorded.safe().await.unwrap_err();
+        assert_eq!(error.code(), "audit_unavailable");
+    }
+    assert_eq!(log.open(&request).unwrap_err().code(), "audit_unavailable");
+    drop(in_the_way);
+    drop(close());
+    drop(other);
+    assert_eq!(sequences(&fixture.events()), [1, 2, 3], "no gap");
+    let text = fixture.metrics.render();
+    assert!(text.contains("terrarium_audit_events_total 3"), "{text}");
+    assert!(text.contains("terrarium_audit_failures_total 2"), "{text}");
+}
+
 #[test]
 fn drop_lets_predictions_pass_and_counts_what_was_lost() {
     let fixture = small(OnFailure::Drop, 4_000);
@@ -842,18 +885,24 @@ fn recent(config: &Config) -> Vec<Json> {
 }
 
 /// Runs in a process of its own, in a directory of its own: tells the id of every answer, after it was recorded.
-#[test]
+#[tokio::test]
 #[ignore = "run by `a_killed_process_has_an_event_for_everything_that_it_answered`"]
-fn answers_until_it_is_killed() {
+async fn answers_until_it_is_killed() {
     let (log, shipper) = AuditLog::start(&Config::default(), &Metrics::new()).unwrap();
     let _shipping = shipper.start().unwrap();
     let request = request();
-    for _ in 0..10_000 {
-        let record = log.open(&request).unwrap();
-        let prediction = prediction(record.id());
-        let _ = record.close(Ok(&prediction)).unwrap();
-        println!("answered {}", prediction.id);
-    }
+    let caller = async || {
+        for _ in 0..1_000 {
+            let record = log.open(&request).unwrap();
+            // Others open theirs, so that events are written together.
+            tokio::task::yield_now().await;
+            let prediction = prediction(record.id());
+            let recorded = record.close(Ok(&prediction)).unwrap();
+            recorded.safe().await.unwrap();
+            println!("answered {}", prediction.id);
+        }
+    };
+    futures::future::join_all((0..10).map(|_| caller())).await;
 }
 
 #[test]

@@ -154,16 +154,13 @@ where
         Detail::Bodies => read(&parts.headers, body, log.max_body, limit).await,
         Detail::Off | Detail::Headers => (Read::Unasked(length(&parts.headers)), body),
     };
-    let written = log.request(
-        &call,
-        &audit::http::Request {
-            path: parts.uri.path(),
-            query: parts.uri.query(),
-            headers: &headers(&parts.headers),
-            content: read.content(),
-        },
-    );
-    let written = match written {
+    let event = audit::http::Request {
+        path: parts.uri.path(),
+        query: parts.uri.query(),
+        headers: &headers(&parts.headers),
+        content: read.content(),
+    };
+    let written = match log.request(&call, &event) {
         Ok(written) => written.safe().await,
         Err(error) => Err(error),
     };

@@ -9,9 +9,10 @@ use fs_err::{File, OpenOptions};
 use uuid::Uuid;
 
 use super::directory::WriterDirectory;
+use super::group::Group;
 use super::progress::Progress;
 use super::segment::{Codec, HEADER, Header, MAX_PAYLOAD, RECORD_HEADER};
-use super::sync::{Safe, Syncer};
+use super::sync::{Syncer, Syncing};
 use super::{Config, Durability, Error};
 
 /// Beyond this much, events that are only in memory are written by whoever brings the next one.
@@ -19,6 +20,18 @@ const MAX_PENDING: usize = 256 * 1024;
 
 /// What a probe writes and cuts off again: enough to need a new block on a full disk.
 const PROBE: [u8; 4096] = [b' '; 4096];
+
+/// When an event is as safe as the configuration asks.
+#[derive(Debug)]
+#[must_use = "an event is not safe before it is waited for"]
+pub enum Safe {
+    /// It is already.
+    Now,
+    /// With the next write, which any of its group may do: [`Appender::write_group`].
+    Written(Group),
+    /// With the next sync.
+    Synced(Syncing),
+}
 
 /// Appends the events of one writer.
 #[derive(Debug)]
@@ -32,12 +45,14 @@ pub struct Appender {
     /// The next event's.
     sequence: u64,
     current: Current,
-    /// Bytes of the record that was refused last for want of room; 0 once one was taken.
+    /// Bytes of the record that was refused last for want of room; 0 once there was room for one.
     n_refused: usize,
     /// The current segment is full, and the next one could not be made.
     is_stuck: bool,
-    /// Whole records that are not in the segment yet. Only with `memory`.
+    /// Whole records that are not in the segment yet: with `memory`, or those of `group`.
     pending: Vec<u8>,
+    /// The events that go with the next write, and are waited for.
+    group: Option<Group>,
     /// Only with `fsync`.
     syncer: Option<Syncer>,
     progress: Arc<Progress>,
@@ -73,6 +88,7 @@ impl Appender {
             n_refused: 0,
             is_stuck: false,
             pending: Vec::new(),
+            group: None,
             syncer,
             progress,
         };
@@ -102,20 +118,12 @@ impl Appender {
     ///
     /// Errors: nothing of it counts as an event, and the next one carries the same sequence.
     pub fn append(&mut self, record: &mut [u8]) -> Result<Safe, Error> {
-        let n_payload = record.len().saturating_sub(RECORD_HEADER);
-        if n_payload == 0 || n_payload > MAX_PAYLOAD {
-            return Err(Error::Size { actual: n_payload });
-        }
-        if let Err(error) = self.check_room(record.len()) {
-            self.n_refused = record.len();
-            return Err(error);
-        }
-        self.codec.seal(self.sequence, record);
+        self.write_group()?;
+        self.seal(record)?;
         match self.durability {
             Durability::Memory => self.keep(record)?,
             Durability::Written | Durability::Fsync => self.write(record)?,
         }
-        self.n_refused = 0;
         let sequence = self.sequence;
         self.sequence += 1;
         if self.durability != Durability::Memory {
@@ -124,13 +132,53 @@ impl Appender {
         self.progress.append(sequence);
         Ok(match &self.syncer {
             Some(syncer) => syncer.appended(sequence),
-            None => Safe::NOW,
+            None => Safe::Now,
         })
     }
 
-    /// Writes what is only in memory.
+    /// The same with `written`, but it is `write_group` that writes it, together with the others that come until then. Whoever
+    /// appends has to see to that call.
+    ///
+    /// Errors: as `append`. When the write fails, that counts for all events of the group.
+    pub fn append_to_group(&mut self, record: &mut [u8]) -> Result<Safe, Error> {
+        if self.durability != Durability::Written {
+            return self.append(record);
+        }
+        if self.pending.len() + record.len() > MAX_PENDING {
+            self.write_group()?;
+        }
+        self.seal(record)?;
+        self.pending.extend_from_slice(record);
+        self.sequence += 1;
+        let group = self.group.get_or_insert_default();
+        Ok(Safe::Written(group.clone()))
+    }
+
+    /// Writes the events of the group that wait. Errors: as its events are told.
+    pub(crate) fn write_group(&mut self) -> io::Result<()> {
+        let Some(group) = self.group.take() else {
+            return Ok(());
+        };
+        let mut pending = std::mem::take(&mut self.pending);
+        let written = self.write(&pending);
+        pending.clear();
+        self.pending = pending;
+        group.decide(&written);
+        match &written {
+            Ok(()) => {
+                let last = self.sequence - 1;
+                self.progress.commit(last);
+                self.progress.append(last);
+            }
+            Err(_) => self.sequence = self.progress.committed() + 1,
+        }
+        written
+    }
+
+    /// Writes what `memory` has kept. Errors: it stays in memory.
     pub(crate) fn flush(&mut self) -> Result<(), Error> {
-        if self.pending.is_empty() {
+        // A group is written by those who wait for it.
+        if self.pending.is_empty() || self.group.is_some() {
             return Ok(());
         }
         let pending = std::mem::take(&mut self.pending);
@@ -150,6 +198,21 @@ impl Appender {
         let written = self.current.write(&PROBE);
         let cut_off = self.current.cut_off();
         written.and(cut_off).map_err(Error::from)
+    }
+
+    /// Puts the header of the next event before its payload, if there is room for it.
+    fn seal(&mut self, record: &mut [u8]) -> Result<(), Error> {
+        let n_payload = record.len().saturating_sub(RECORD_HEADER);
+        if n_payload == 0 || n_payload > MAX_PAYLOAD {
+            return Err(Error::Size { actual: n_payload });
+        }
+        if let Err(error) = self.check_room(record.len()) {
+            self.n_refused = record.len();
+            return Err(error);
+        }
+        self.codec.seal(self.sequence, record);
+        self.n_refused = 0;
+        Ok(())
     }
 
     fn check_room(&self, n_bytes: usize) -> Result<(), Error> {
@@ -175,12 +238,12 @@ impl Appender {
         Ok(())
     }
 
-    fn write(&mut self, records: &[u8]) -> Result<(), Error> {
+    fn write(&mut self, records: &[u8]) -> io::Result<()> {
         self.make_room(records.len())?;
         if let Err(error) = self.current.write(records) {
             // Where even this fails, the next record overwrites what is left.
             let _ = self.current.cut_off();
-            return Err(error.into());
+            return Err(error);
         }
         self.current.size += records.len() as u64;
         self.progress.grow(records.len() as u64);
@@ -213,7 +276,8 @@ impl Appender {
 impl Drop for Appender {
     /// Writes what is in memory, and leaves no directory behind if everything was shipped.
     fn drop(&mut self) {
-        if let Err(error) = self.flush() {
+        let written = self.write_group().map_err(Error::from);
+        if let Err(error) = written.and_then(|()| self.flush()) {
             tracing::error!(%error, "audit events in memory are lost");
         }
         if self.progress.shipped() == self.sequence - 1

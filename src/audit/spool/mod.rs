@@ -14,8 +14,10 @@
 //! - the spool does not grow beyond its limit: `append` fails until something was shipped;
 //! - segments that are shipped are deleted, and so is the directory of a writer that ended;
 //! - a writer that lives is not taken over;
-//! - with `written` an event survives the death of the process, with `fsync` it is on the disk before `Safe::wait` returns,
-//!   with `memory` it is in a segment after `flush`.
+//! - with `written` an event survives the death of the process, with `fsync` it is on the disk before `Syncing::wait`
+//!   returns, with `memory` it is in a segment after `flush`;
+//! - events that are appended to a group stand in a segment after one write, in their order; a write that fails leaves none of
+//!   them, takes none of their sequences, and each of them is told.
 //!
 //! Full: `append` fails with `Error::Full`; whether that refuses the prediction or drops the event is decided above. Each
 //! writer keeps a little room for the process that comes after it, which could not start, and ship, on a disk that is full.
@@ -23,6 +25,7 @@
 
 mod appender;
 mod directory;
+mod group;
 mod progress;
 mod reader;
 mod scan;
@@ -39,12 +42,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use self::appender::Appender;
+pub use self::appender::{Appender, Safe};
+pub use self::group::Group;
 pub(crate) use self::progress::Progress;
 pub use self::reader::Reader;
 pub(crate) use self::scan::{Scan, Scanned};
 pub use self::segment::RECORD_HEADER;
-pub use self::sync::Safe;
+pub use self::sync::Syncing;
 use crate::types::byte_size::ByteSize;
 
 /// Where events wait until the sink has them.

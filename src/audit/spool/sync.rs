@@ -11,6 +11,8 @@ use std::thread;
 use fs_err::File;
 use tokio::sync::watch;
 
+use super::Safe;
+
 /// How far the disk is.
 #[derive(Debug, Clone, Default)]
 struct Synced {
@@ -18,34 +20,19 @@ struct Synced {
     failure: Option<Arc<io::Error>>,
 }
 
-/// When an event is as safe as the configuration asks.
+/// What waits for the thread that syncs.
 #[derive(Debug)]
-#[must_use = "an event is not safe before it is waited for"]
-pub struct Safe(Option<Waiting>);
-
-#[derive(Debug)]
-struct Waiting {
+pub struct Syncing {
     sequence: u64,
     synced: watch::Receiver<Synced>,
 }
 
-impl Safe {
-    /// It is already.
-    pub(crate) const NOW: Self = Self(None);
-
-    /// Whether there is nothing to wait for.
-    pub fn is_now(&self) -> bool {
-        self.0.is_none()
-    }
-
+impl Syncing {
     /// Errors: the disk could not be synced. Cancel safe: the event is synced all the same.
-    pub async fn wait(self) -> io::Result<()> {
-        let Some(mut waiting) = self.0 else {
-            return Ok(());
-        };
-        let sequence = waiting.sequence;
+    pub async fn wait(mut self) -> io::Result<()> {
+        let sequence = self.sequence;
         let is_decided = |synced: &Synced| synced.sequence >= sequence || synced.failure.is_some();
-        let synced = waiting.synced.wait_for(is_decided).await;
+        let synced = self.synced.wait_for(is_decided).await;
         let synced = synced.map_err(|_| io::Error::other("the thread that syncs is gone"))?;
         match &synced.failure {
             Some(failure) if synced.sequence < sequence => Err(copy(failure)),
@@ -105,10 +92,10 @@ impl Syncer {
     pub(super) fn appended(&self, sequence: u64) -> Safe {
         self.work.lock().sequence = sequence;
         self.work.more.notify_one();
-        Safe(Some(Waiting {
+        Safe::Synced(Syncing {
             sequence,
             synced: self.synced.clone(),
-        }))
+        })
     }
 
     /// Errors once a sync has failed.

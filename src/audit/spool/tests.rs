@@ -29,6 +29,19 @@ fn append(appender: &mut Appender, payload: &str) -> Result<Safe, Error> {
     appender.append(&mut record)
 }
 
+fn append_to_group(appender: &mut Appender, payload: &str) -> Result<Safe, Error> {
+    let mut record = vec![0; RECORD_HEADER];
+    record.extend_from_slice(payload.as_bytes());
+    appender.append_to_group(&mut record)
+}
+
+fn group(appended: Result<Safe, Error>) -> Group {
+    match appended.unwrap() {
+        Safe::Written(group) => group,
+        other => panic!("{other:?}"),
+    }
+}
+
 /// Sequences 1 to `n`, each with its number as its payload.
 fn append_numbers(appender: &mut Appender, n: u64) {
     for _ in 0..n {
@@ -391,8 +404,9 @@ async fn with_fsync_an_event_is_on_the_disk_before_wait_returns() {
     for _ in 0..40 {
         last = Some(append(&mut appender, "{\"n\":12345}").unwrap());
     }
-    let last = last.unwrap();
-    assert!(!last.is_now());
+    let Some(Safe::Synced(last)) = last else {
+        panic!("{last:?}");
+    };
     last.wait().await.unwrap();
     assert_eq!(read(&mut reader).len(), 40);
 }
@@ -403,7 +417,8 @@ fn with_memory_it_is_in_a_segment_after_flush() {
     let config = config(Durability::Memory);
     let (mut appender, mut reader) =
         open(&config, directory.path(), Uuid::now_v7(), "file").unwrap();
-    assert!(append(&mut appender, "{\"n\":1}").unwrap().is_now());
+    let appended = append(&mut appender, "{\"n\":1}").unwrap();
+    assert!(matches!(appended, Safe::Now));
     assert!(read(&mut reader).is_empty());
     assert_eq!(appender.progress().appended(), 1);
     appender.flush().unwrap();
@@ -413,6 +428,47 @@ fn with_memory_it_is_in_a_segment_after_flush() {
     }
     assert!(read(&mut reader).len() > 40, "bounded");
     appender.flush().unwrap();
+}
+
+#[test]
+fn events_of_a_group_stand_in_a_segment_after_one_write_in_their_order() {
+    let directory = TempDir::new().unwrap();
+    let (mut appender, mut reader) = start(directory.path());
+    let before = append_to_group(&mut appender, "{\"n\":1}");
+    let before = group(before);
+    let same = group(append_to_group(&mut appender, "{\"n\":2}"));
+    assert!(before.outcome().is_none() && read(&mut reader).is_empty());
+    assert_eq!(appender.progress().appended(), 0, "nothing to ship yet");
+    appender.flush().unwrap();
+    assert!(before.outcome().is_none(), "its own events see to it");
+    appender.write_group().unwrap();
+    assert!(before.outcome().unwrap().is_ok() && same.outcome().unwrap().is_ok());
+    // One that is written at once stands behind those that waited.
+    let next = group(append_to_group(&mut appender, "{\"n\":3}"));
+    assert!(next.outcome().is_none());
+    let _ = append(&mut appender, "{\"n\":4}").unwrap();
+    assert!(next.outcome().unwrap().is_ok());
+    let events = read(&mut reader);
+    assert_eq!(sequences(&events), [1, 2, 3, 4]);
+    assert_eq!(events[2].1, "{\"n\":3}");
+    assert_eq!(appender.progress().appended(), 4);
+}
+
+#[test]
+fn a_group_is_bounded_and_other_durabilities_have_none() {
+    let directory = TempDir::new().unwrap();
+    let (mut appender, mut reader) = start(directory.path());
+    let large = format!("\"{}\"", "x".repeat(5_000));
+    let first = group(append_to_group(&mut appender, &large));
+    for _ in 0..100 {
+        let _ = append_to_group(&mut appender, &large).unwrap();
+    }
+    assert!(first.outcome().unwrap().is_ok());
+    assert!(read(&mut reader).len() > 40);
+    let config = config(Durability::Memory);
+    let (mut appender, _reader) = open(&config, directory.path(), Uuid::now_v7(), "file").unwrap();
+    let appended = append_to_group(&mut appender, "{\"n\":1}").unwrap();
+    assert!(matches!(appended, Safe::Now));
 }
 
 #[test]
@@ -460,6 +516,14 @@ fn appends_until_a_file_cannot_grow() {
         .count();
     assert_eq!(n_written, 6);
     assert!(appender.probe().is_err());
+    let groups = [&*payload, "\"short\"", "\"short\""]
+        .map(|payload| group(append_to_group(&mut appender, payload)));
+    assert_eq!(appender.sequence(), 10);
+    assert!(appender.write_group().is_err());
+    for group in groups {
+        assert!(group.outcome().unwrap().is_err());
+    }
+    assert_eq!(appender.progress().appended(), 6);
     let _ = append(&mut appender, "\"short\"").unwrap();
     assert_eq!(sequences(&read(&mut reader)), [1, 2, 3, 4, 5, 6, 7]);
 }
@@ -488,6 +552,9 @@ fn an_append_that_fails_leaves_no_event_and_takes_no_sequence() {
 enum Step {
     /// Payloads of so many bytes.
     Append(Vec<usize>),
+    /// The same, to go with the next write.
+    AppendToGroup(Vec<usize>),
+    WriteGroup,
     /// Reads batches, so many at most, and acknowledges up to such an event of each.
     Ship {
         n_batches: usize,
@@ -506,6 +573,8 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => prop::collection::vec(1..200_usize, 1..12).prop_map(Step::Append),
+        4 => prop::collection::vec(1..200_usize, 1..12).prop_map(Step::AppendToGroup),
+        2 => Just(Step::WriteGroup),
         3 => (1..6_usize, 0..8_usize)
             .prop_map(|(n_batches, acknowledged)| Step::Ship { n_batches, acknowledged }),
         1 => Just(Step::Flush),
@@ -596,7 +665,9 @@ impl Model {
 
     fn run(&mut self, step: &Step) {
         match step {
-            Step::Append(sizes) => self.append(sizes),
+            Step::Append(sizes) => self.append(sizes, append),
+            Step::AppendToGroup(sizes) => self.append(sizes, append_to_group),
+            Step::WriteGroup => self.appender.write_group().unwrap(),
             Step::Ship {
                 n_batches,
                 acknowledged,
@@ -608,7 +679,7 @@ impl Model {
         }
     }
 
-    fn append(&mut self, sizes: &[usize]) {
+    fn append(&mut self, sizes: &[usize], append: fn(&mut Appender, &str) -> Result<Safe, Error>) {
         for n_bytes in sizes {
             self.n_payloads += 1;
             let payload = format!("{}:{}", self.n_payloads, "x".repeat(*n_bytes));
@@ -681,6 +752,7 @@ impl Model {
     }
 
     fn check(&mut self) {
+        self.appender.write_group().unwrap();
         self.appender.flush().unwrap();
         self.reader.rewind();
         let read = read(&mut self.reader);
