@@ -25,6 +25,7 @@ use crate::http::{self, Api};
 use crate::inference::Runtime;
 use crate::jobs;
 use crate::jobs::worker::{self, Worker};
+use crate::memory;
 use crate::models::registry::ModelRegistry;
 use crate::models::{self, Choice, Policy, Watcher};
 use crate::predict::gate::{Record, Reports};
@@ -155,6 +156,7 @@ impl App {
             follow(changes, watcher.handle(), shutdown);
         }
         shutdown.spawn("model watcher", watcher.run(shutdown.clone()));
+        shutdown.spawn("memory", memory::give_back(shutdown.clone()));
         true
     }
 

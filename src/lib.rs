@@ -34,7 +34,7 @@
 //! | 4 surfaces | `http` `grpc` | 3; of 2 only the public face; 1 |
 //! | 3 use cases | `predict` `tasks` | sideways only `tasks` on `predict`; 2, never a backend file; 1 |
 //! | 2 capabilities | `features` `models` `inference` `jobs` `audit` | 1; sideways only `models` on `inference` |
-//! | 1 foundation | `types` `error` `telemetry` `shutdown` `storage` `workers` | each other, without cycles |
+//! | 1 foundation | `types` `error` `telemetry` `shutdown` `storage` `workers` `memory` | each other, without cycles |
 //!
 //! `tests/it/architecture.rs` holds the code to this; `docs/architecture.md` says what each module leaves out.
 
@@ -48,6 +48,7 @@ pub mod grpc;
 pub mod http;
 pub mod inference;
 pub mod jobs;
+pub mod memory;
 pub mod models;
 pub mod predict;
 pub mod shutdown;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Module, layer. A module may use lower layers; sideways only what `SIDEWAYS` lists.
-const LAYERS: [(&str, u8); 20] = [
+const LAYERS: [(&str, u8); 21] = [
     ("main", 5),
     ("cli", 5),
     ("app", 5),
@@ -24,6 +24,7 @@ const LAYERS: [(&str, u8); 20] = [
     ("shutdown", 1),
     ("storage", 1),
     ("workers", 1),
+    ("memory", 1),
     ("testing", 1),
 ];
 
