@@ -27,11 +27,12 @@ SHORT_LIVED = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 class Broker:
     """One broker on ports that it keeps over restarts."""
 
-    def __init__(self, directory, more_listeners="", settings=(), more_advertised=None, java=SHORT_LIVED):
+    def __init__(self, directory, more_listeners="", settings=(), more_advertised=None, java=SHORT_LIVED, niceness=0):
         """`more_listeners` begin with a comma; `more_advertised` are what clients are told of them, if that differs."""
         if not (HOME / "libs").is_dir():
             raise FileNotFoundError(f"{HOME} is missing: run `dev/services up kafka`")
-        self.directory, self.java = Path(directory), java
+        self.directory = Path(directory)
+        self.java = [*(["nice", "-n", str(niceness)] if niceness else []), "java", *java]
         self.address, controller = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
         self.properties = self.directory / "broker.properties"
         self.properties.write_text(
@@ -46,7 +47,7 @@ class Broker:
         self._java("kafka.tools.StorageTool", "format", "--cluster-id", "AAAAAAAAAAAAAAAAAAAAAA", "--config", self.properties).wait(60)
 
     def _java(self, *arguments):
-        command = ["java", *self.java, "-Dlog4j2.level=WARN", "-cp", f"{HOME}/libs/*"]
+        command = [*self.java, "-Dlog4j2.level=WARN", "-cp", f"{HOME}/libs/*"]
         with (self.directory / "broker.log").open("ab") as log:
             return subprocess.Popen([*command, *map(str, arguments)], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 

@@ -12,6 +12,10 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::shutdown::Shutdown;
 
+/// How long a thread for blocking work waits for more of it. The allocator keeps what a thread freed for that thread, so an idle
+/// one holds what its largest piece of work took.
+pub const IDLE_THREAD: Duration = Duration::from_secs(1);
+
 /// As long as the allocator lets freed memory rest.
 const PERIOD: Duration = Duration::from_secs(1);
 

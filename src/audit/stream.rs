@@ -164,7 +164,11 @@ impl Stream {
 
     /// The first failure of a series, and its end, go to the log.
     fn tell(&self, error: Option<&spool::Error>) {
-        let was_failing = self.failing.swap(error.is_some(), Ordering::Relaxed);
+        // All threads look at it, and hardly ever one changes it.
+        let was_failing = self.failing.load(Ordering::Relaxed);
+        if was_failing != error.is_some() {
+            self.failing.store(error.is_some(), Ordering::Relaxed);
+        }
         match error {
             None if was_failing => tracing::info!("audit events can be written again"),
             Some(error) if !was_failing => {

@@ -26,6 +26,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, Environment, Loaded, Sources};
 use crate::error::Failure;
+use crate::memory::IDLE_THREAD;
 use crate::telemetry::logging;
 use output::Output;
 
@@ -152,6 +153,7 @@ fn dispatch(cli: Cli) -> Result<(), Failed> {
     logging::init(&log).map_err(|error| Failed::start(&error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .thread_keep_alive(IDLE_THREAD)
         .build()
         .map_err(|error| Failed::Start(format!("the async runtime does not start: {error}")))?;
     runtime.block_on(async {

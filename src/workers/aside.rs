@@ -9,6 +9,8 @@ use std::thread;
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 
+use crate::memory::IDLE_THREAD;
+
 /// An event loop on a thread that stands back. Its blocking tasks run on threads that do so, too.
 ///
 /// Dropped, it ends with whatever it is at.
@@ -24,6 +26,7 @@ impl Aside {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .thread_name(name)
+            .thread_keep_alive(IDLE_THREAD)
             .build()?;
         let aside = Self {
             runtime: runtime.handle().clone(),

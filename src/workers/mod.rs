@@ -27,6 +27,8 @@ use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::memory::IDLE_THREAD;
+
 pub use self::aside::{Aside, stand_back};
 
 /// More events than this between two looks are many connections at work.
@@ -116,7 +118,10 @@ impl Workers {
         let end = CancellationToken::new();
         let mut workers = Vec::with_capacity(n.get());
         for index in 1..=n.get() {
-            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let runtime = Builder::new_current_thread()
+                .enable_all()
+                .thread_keep_alive(IDLE_THREAD)
+                .build()?;
             workers.push(Worker {
                 runtime: runtime.handle().clone(),
                 n_tasks: Arc::default(),
