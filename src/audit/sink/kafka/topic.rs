@@ -16,6 +16,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// For what is good to know and not needed: not every broker answers it.
 const LIMITS_TIMEOUT: Duration = Duration::from_secs(2);
+/// For the same of a topic that was just made, which a busy broker takes a while to know.
+const LIMITS_PATIENCE: Duration = Duration::from_secs(10);
 /// Between two questions for a topic that was just made.
 const UNKNOWN_PAUSE: Duration = Duration::from_millis(50);
 
@@ -63,7 +65,7 @@ pub(super) async fn prepare(client: &ClientConfig, config: &Config) -> Result<Li
             (_, true) => {}
             (Some(create), false) => {
                 make(&admin, &name, create).await?;
-                patience = LIMITS_TIMEOUT;
+                patience = LIMITS_PATIENCE;
             }
             (None, false) if name == topic => return Err(Error::Missing { topic: name }),
             (None, false) => tracing::warn!(
@@ -143,15 +145,17 @@ async fn limits(
     let options = AdminOptions::new().request_timeout(Some(LIMITS_TIMEOUT));
     let started = Instant::now();
     let described = loop {
-        // Principals that may write need not be allowed to describe.
         let described = admin.describe_configs(&resources, &options).await;
-        let described = described.unwrap_or_default();
-        let unknown = Some(RDKafkaErrorCode::UnknownTopicOrPartition);
-        let is_unknown = described
-            .iter()
-            .any(|topic| topic.as_ref().err().copied() == unknown);
-        if !is_unknown || started.elapsed() >= patience {
-            break described;
+        let is_open = match &described {
+            Ok(described) => described.iter().any(|topic| {
+                let error = topic.as_ref().err();
+                error == Some(&RDKafkaErrorCode::UnknownTopicOrPartition)
+            }),
+            Err(error) => error.rdkafka_error_code() == Some(RDKafkaErrorCode::OperationTimedOut),
+        };
+        if !is_open || started.elapsed() >= patience {
+            // Principals that may write need not be allowed to describe.
+            break described.unwrap_or_default();
         }
         tokio::time::sleep(UNKNOWN_PAUSE).await;
     };
