@@ -1,9 +1,9 @@
 //! Gives back to the system what was freed, soon after nobody needs it.
 //!
 //! The binary's allocator, mimalloc, lets freed memory rest for a second, for who needs it again, and looks for what has
-//! rested long enough only when a thread frees a page, its unit of some dozen KiB and more. A quiet server frees none: after
-//! a model was swapped, or a burst of requests, the process kept all that until something of the kind came next. So a page is
-//! freed every second here. With another allocator it has no effect.
+//! rested long enough only when a thread frees a page, its unit of some dozen KiB and more. A quiet server may free none, so a page
+//! is freed every second here. With another allocator it has no effect. What each of the two measures gives alone was not
+//! measured; together they are in docs/benchmarks.md, under MLflow.
 
 use std::hint::black_box;
 use std::time::Duration;

@@ -86,8 +86,7 @@ fn n_fractional_digits(timestamp: Timestamp) -> usize {
     }
 }
 
-/// The text of a moment of the years 0 to 9999. Answers and audit events have one for each feature, and the general formatter takes
-/// ten times as long.
+/// The text of a moment of the years 0 to 9999, without the general formatter: answers and audit events have one for each feature.
 struct Rfc3339 {
     bytes: [u8; Self::LONGEST],
     length: usize,

@@ -43,7 +43,7 @@ def main(binaries, work):
     work = Path(work)
     common.print_machine(f"{ROUNDS} rounds of {EVENTS} events; a broker that is away for {OUTAGE_SECONDS} s")
     demo = demo_copy(work)
-    # A broker that comes back compiles itself for a while, on a machine of its own. Here it takes what predictions leave it.
+    # A broker that comes back stands for one on a machine of its own: it takes what predictions leave it.
     for name, part, niceness in (("ship", ship, 0), ("outage", outage, 19)):
         if name in PARTS:
             (work / name).mkdir()

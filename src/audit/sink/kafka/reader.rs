@@ -24,7 +24,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// After so long it asks anew from where it is. Rarely, about once in hundreds of topics that were just made, librdkafka 2.12.1
-/// never fetches what it was assigned, and nothing but a new assignment helps.
+/// never fetches what it was assigned.
 const ASK_ANEW: Duration = Duration::from_secs(5);
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
