@@ -1,7 +1,8 @@
-"""Drives the point-in-time joins of Terrarium, DuckDB, Postgres and the real Feast in turns, over the same rows. Run by
-dev/bench-peers, in the repository root:
+"""Drives the point-in-time joins of Terrarium, DuckDB, Postgres and the real Feast in turns, over the same rows; and batch scores
+beside their floor. Run by dev/bench-peers, in the repository root:
 
-    bench.py TERRARIUM VENV WORK        WORK is an empty directory; the part `postgres` wants TERRARIUM_POSTGRES
+    bench.py TERRARIUM FLOOR VENV WORK      FLOOR is the directory of the floor's programs, WORK an empty one; the part `postgres`
+                                            wants TERRARIUM_POSTGRES, `score` ORT_DYLIB_PATH
 """
 
 import json
@@ -24,8 +25,10 @@ from question import KEY, REFERENCES, ROW, TIME, VIEWS, Size, schema
 
 QUICK = bool(os.environ.get("QUICK"))
 ROUNDS = int(os.environ.get("ROUNDS", 1 if QUICK else 3))
-PARTS = os.environ.get("PARTS", "parquet,postgres").split(",")
+PARTS = os.environ.get("PARTS", "parquet,postgres,score").split(",")
 WHOLE = Size(int(os.environ["ENTITY_ROWS"]), int(os.environ["SOURCE_ROWS"]))
+SCORE_ROWS = int(os.environ["SCORE_ROWS"])
+BATCHES = (64, 256, 1024, 4096, 16384)  # of the floor; the best one is compared with
 FEASTS = Size(int(os.environ["ENTITY_ROWS_FEAST"]), int(os.environ["SOURCE_ROWS_FEAST"]))
 SCRIPTS = Path(__file__).parent
 ENTITY_QUERY = f"SELECT {ROW}, {KEY}, {TIME} FROM entity_rows"
@@ -61,7 +64,7 @@ class Programs:
         return [self.python, SCRIPTS / name, *map(str, arguments)]
 
 
-def main(terrarium, venv, work):
+def main(terrarium, floor, venv, work):
     programs = Programs(terrarium, f"{venv}/bin/python", Path(work))
     rows = f"{WHOLE.n_entity_rows} entity rows and {WHOLE.n_source_rows} source rows in each of {len(VIEWS)} views"
     common.print_machine(f"{ROUNDS} rounds, up to {rows}")
@@ -69,6 +72,8 @@ def main(terrarium, venv, work):
         parquet(programs)
     if "postgres" in PARTS:
         postgres(programs)
+    if "score" in PARTS:
+        score(programs, floor)
     common.print_machine("afterwards")
 
 
@@ -106,6 +111,37 @@ def postgres(programs):
     best = min(("sql lateral", "sql window"), key=lambda name: median(round_[name].seconds for round_ in results[WHOLE]))
     common.print_bar("offline_postgres_vs_sql", ratio(results[WHOLE], "terrarium", best), "<=", 1.2)
     common.print_bar("offline_postgres_vs_feast", ratio(results[FEASTS], "feast postgres", "terrarium"), ">=", 5)
+
+
+def score(programs, floor):
+    """`terrarium score` of rows that have all inputs, beside reading them and bare runs."""
+    directory = programs.work / "score"
+    execute(programs.script("score_rows.py", directory, SCORE_ROWS), {})
+    rows, out = directory / "rows.parquet", directory / "scores.parquet"
+    settings = {"TERRARIUM__FEATURES__REPO": "", "TERRARIUM__REGISTRY__LOCAL__PATH": str(directory / "models")}
+    settings["TERRARIUM__AUDIT__DIRECTORY"] = str(directory / "audit")
+    table = []
+    for model in ("gbt", "mlp"):
+
+        def bare(batch, model=model):
+            return [f"{floor}/score", f"benches/models/{model}.onnx", os.environ["ORT_DYLIB_PATH"], rows, str(batch)]
+
+        own = [programs.terrarium, "score", "--model", model, "--entities", rows, "--out", out]
+        _, _, printed = execute(bare(BATCHES[-1]), {})  # and the rows come into the page cache
+        execute(own, settings)
+        execute(programs.script("score_rows.py", "check", out, printed.split()[1]), {})
+        results = []
+        for _ in range(ROUNDS):
+            floors = {batch: float(execute(bare(batch), {})[2].split()[0]) for batch in BATCHES}
+            seconds, peak, _ = execute(own, settings)
+            results.append((min(floors, key=floors.get), min(floors.values()), seconds, peak))
+        ratio = median(best / seconds for _, best, seconds, _ in results)
+        batch, best, seconds, _ = sorted(results, key=lambda result: result[1] / result[2])[len(results) // 2]
+        peak = max(result[3] for result in results) / MEBIBYTE
+        table.append(f"| {model} | {SCORE_ROWS} | {SCORE_ROWS / seconds:.0f} | {SCORE_ROWS / best:.0f} (batches of {batch}) | {ratio:.2f} | {peak:.0f} |")
+        common.print_bar(f"score_{model}_vs_bare", ratio, ">=", 0.7)
+    print("\n| model | rows | terrarium score, rows/s | reading and bare runs, rows/s | ratio | peak MiB |\n|---|---:|---:|---:|---:|---:|")
+    print("\n".join(table), flush=True)
 
 
 def sizes():
@@ -198,7 +234,7 @@ def print_tables(where, results):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 4:
-        sys.exit("usage: bench.py TERRARIUM VENV WORK")
+    if len(sys.argv) != 5:
+        sys.exit("usage: bench.py TERRARIUM FLOOR VENV WORK")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     main(*sys.argv[1:])
