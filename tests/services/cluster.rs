@@ -2,11 +2,15 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::array::{
+    Array, ArrayRef, DictionaryArray, Float64Array, Int64Array, RecordBatch,
+    TimestampMicrosecondArray,
+};
+use arrow::datatypes::Int32Type;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::TempDir;
@@ -31,6 +35,7 @@ impl Place {
         }
         let place = Self { directory };
         place.write_rows();
+        place.write_trips();
         place
     }
 
@@ -47,20 +52,33 @@ impl Place {
             .map(|id| id.filter(|id| *id != 1_000))
             .collect();
         let km: Float64Array = rows.map(|i| Some(0.1 + 1.7 * (i % 100) as f64)).collect();
-        let batch = RecordBatch::try_from_iter_with_nullable([
-            ("driver_id", Arc::new(drivers) as ArrayRef, true),
-            (
-                "event_timestamp",
-                Arc::new(times.with_timezone("UTC")),
-                true,
-            ),
-            ("trip_km", Arc::new(km), true),
-        ]);
-        let batch = batch.unwrap();
-        let file = fs_err::File::create(self.path("rows.parquet")).unwrap();
-        let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
-        writer.write(&batch).unwrap();
-        writer.close().unwrap();
+        write(
+            &self.path("rows.parquet"),
+            vec![
+                ("driver_id", Arc::new(drivers) as ArrayRef),
+                ("event_timestamp", Arc::new(times.with_timezone("UTC"))),
+                ("trip_km", Arc::new(km)),
+            ],
+        );
+    }
+
+    /// Keys of two kinds, one in a dictionary.
+    fn write_trips(&self) {
+        let drivers: Int64Array = (0..5_000).map(|i| Some(1_000 + i * 7 % 13)).collect();
+        let customers = (0..5_000).map(|i| format!("c-{}", 2_000 + i * 5 % 9));
+        let customers: Vec<String> = customers.collect();
+        let customers = customers.iter().map(String::as_str);
+        let customers: DictionaryArray<Int32Type> = customers.collect();
+        let times = (0..5_000).map(|i| Some(TIME - i * 104_729 % 604_800 * 1_000_000));
+        let times: TimestampMicrosecondArray = times.collect();
+        write(
+            &self.path("trips-asked.parquet"),
+            vec![
+                ("driver_id", Arc::new(drivers) as ArrayRef),
+                ("customer_id", Arc::new(customers)),
+                ("event_timestamp", Arc::new(times.with_timezone("UTC"))),
+            ],
+        );
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -103,6 +121,14 @@ impl Place {
         command
     }
 
+    fn score_trips(&self, scheduler: Option<&str>, out: &str) -> Command {
+        let mut command = self.command(scheduler);
+        let model = ["--model", "trip_acceptance", "--features", "offline"];
+        let files = ["--entities", "trips-asked.parquet", "--out", out];
+        command.arg("score").args(model).args(files);
+        command
+    }
+
     /// The table with its notes.
     fn table(&self, name: &str) -> RecordBatch {
         let bytes = bytes::Bytes::from(fs_err::read(self.path(name)).unwrap());
@@ -114,7 +140,7 @@ impl Place {
 
     fn assert_same(&self, cluster: &str, one_machine: &str) {
         let (cluster, one_machine) = (self.table(cluster), self.table(one_machine));
-        assert_eq!(cluster.num_rows(), N_ROWS);
+        assert!(cluster.num_rows() > 0);
         assert_eq!(cluster.schema(), one_machine.schema());
         for (field, (a, b)) in cluster
             .schema()
@@ -131,6 +157,17 @@ impl Place {
     fn staged(&self) -> usize {
         fs_err::read_dir(self.path("staging")).unwrap().count()
     }
+}
+
+fn write(path: &Path, columns: Vec<(&str, ArrayRef)>) {
+    let columns = columns
+        .into_iter()
+        .map(|(name, column)| (name, column, true));
+    let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+    let file = fs_err::File::create(path).unwrap();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
 }
 
 fn done(command: &mut Command) -> Output {
@@ -235,7 +272,8 @@ fn executor(place: &Place, scheduler: &str) -> Process {
     let sockets = [0, 0].map(|port| TcpListener::bind(("127.0.0.1", port)).unwrap());
     let [bind, task] = sockets.map(|socket| socket.local_addr().unwrap());
     let (bind, task) = (bind.to_string(), task.port().to_string());
-    let places = ["--bind", &bind, "--task-port", &task];
+    let work = format!("work-{task}");
+    let places = ["--bind", &bind, "--task-port", &task, "--work-dir", &work];
     let limits = ["--vcores", "1", "--heartbeat", "1s"];
     let who = ["executor", "--scheduler", scheduler];
     let mut process = Process::start(place, &[&who[..], &places, &limits].concat());
@@ -260,6 +298,11 @@ fn a_cluster_joins_and_scores_as_one_machine_also_when_an_executor_is_killed() {
     place.assert_same("scored.parquet", "scored-here.parquet");
     assert_eq!(summary(&scored), summary(&here));
 
+    // Three views with keys of their own, one after the other.
+    done(&mut place.score_trips(None, "trips-here.parquet"));
+    done(&mut place.score_trips(cluster, "trips.parquet"));
+    place.assert_same("trips.parquet", "trips-here.parquet");
+
     // The first task that it ends is of an early stage of the job, which has to be done again: its result is lost.
     let mut doomed = executor(&place, &address);
     let mut job = place.score(cluster, "killed.parquet");
@@ -270,6 +313,10 @@ fn a_cluster_joins_and_scores_as_one_machine_also_when_an_executor_is_killed() {
     let killed = job.wait_with_output().unwrap();
     succeeded(&killed);
     place.assert_same("killed.parquet", "scored-here.parquet");
+    let files =
+        ["scored.parquet", "killed.parquet"].map(|name| fs_err::read(place.path(name)).unwrap());
+    let here_file = fs_err::read(place.path("scored-here.parquet")).unwrap();
+    assert!(files.iter().all(|file| *file == here_file));
     assert_eq!(summary(&killed), summary(&here));
 
     assert_eq!(place.staged(), 0);
@@ -277,4 +324,14 @@ fn a_cluster_joins_and_scores_as_one_machine_also_when_an_executor_is_killed() {
         assert!(executor.stop());
     }
     assert!(scheduler.stop());
+}
+
+#[test]
+fn the_cluster_of_the_services_joins_as_one_machine() {
+    let address = std::env::var("TERRARIUM_BALLISTA").expect("dev/services up ballista");
+    let place = Place::new();
+    done(&mut place.join(None, "here.parquet"));
+    done(&mut place.join(Some(&address), "there.parquet"));
+    place.assert_same("there.parquet", "here.parquet");
+    assert_eq!(place.staged(), 0);
 }

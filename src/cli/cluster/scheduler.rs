@@ -28,7 +28,8 @@ pub(super) async fn run(args: Scheduler) -> Result<(), Failed> {
         ))
     };
     let shutdown = Shutdown::new();
-    let _ = serve::stop_on_signals(&shutdown)?;
+    // There is nothing to wait for that a second signal would cut short.
+    drop(serve::stop_on_signals(&shutdown)?);
     let listener = TcpListener::bind(args.bind).await;
     let listener = listener.map_err(|error| failed(&error))?;
     let bound = listener.local_addr().map_err(|error| failed(&error))?;

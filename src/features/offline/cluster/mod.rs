@@ -30,7 +30,8 @@ mod rows;
 mod settings;
 #[cfg(feature = "cluster")]
 mod staging;
-#[cfg(all(test, feature = "cluster"))]
+#[cfg(test)]
+#[cfg(feature = "cluster")]
 mod tests;
 #[cfg(feature = "cluster")]
 mod wire;

@@ -228,7 +228,7 @@ fn a_plan_of_another_version_is_refused() {
     );
     let old = wire::Envelope::decode(bytes.as_slice())
         .unwrap()
-        .as_of_version("0.0.9");
+        .of_version("0.0.9");
     let mut bytes = Vec::new();
     old.write(&mut bytes);
     let error = wire::Envelope::read("terrarium.join", &bytes)

@@ -62,7 +62,7 @@ impl Envelope {
     }
 
     #[cfg(test)]
-    pub(super) fn as_of_version(self, version: &str) -> Self {
+    pub(super) fn of_version(self, version: &str) -> Self {
         let version = version.to_owned();
         Self { version, ..self }
     }

@@ -71,10 +71,9 @@ mod tests {
         let groups = groups(files.to_vec(), 4);
         assert_eq!(groups.len(), 4);
         let mut seen: Vec<(String, i64, i64)> = Vec::new();
-        let mut number = 0;
-        for piece in groups.iter().flat_map(FileGroup::iter) {
-            assert_eq!(piece.partition_values, [ScalarValue::UInt64(Some(number))]);
-            number += 1;
+        for (number, piece) in groups.iter().flat_map(FileGroup::iter).enumerate() {
+            let number = Some(number as u64);
+            assert_eq!(piece.partition_values, [ScalarValue::UInt64(number)]);
             let range = piece.range.as_ref().unwrap();
             let name = piece.object_meta.location.to_string();
             match seen.last_mut() {
