@@ -17,9 +17,10 @@ use crate::audit::recent::Trail;
 use crate::audit::{AuditLog, Shipper, Shipping};
 use crate::config::{Config, Environment};
 use crate::error::{Failure, with_causes};
+use crate::features::FeatureStore;
+
 use crate::features::registry::RegistryChanges;
 use crate::features::repo::Repo;
-use crate::features::{self, FeatureStore};
 use crate::grpc;
 use crate::http::{self, Api};
 use crate::inference::Runtime;
@@ -50,13 +51,13 @@ pub struct App {
 impl App {
     /// Opens everything but the socket and loads the models: for commands that need the predictor once.
     pub async fn start(config: Config, environment: &Environment) -> Result<Self> {
-        let features = open_features(&config.features, environment).await?;
+        let features = open_features(&config, environment).await?;
         Box::pin(Self::start_over(config, environment, features)).await
     }
 
     /// The same, and an online store on this machine need not be there: for commands that may do without.
     pub async fn start_offline(config: Config, environment: &Environment) -> Result<Self> {
-        let features = open_feature_repo(&config.features, environment).await?;
+        let features = open_feature_repo(&config, environment).await?;
         Box::pin(Self::start_over(config, environment, features)).await
     }
 
@@ -128,6 +129,21 @@ impl App {
             app.outlast(&config);
             shutdown.spawn("worker", worker.run());
         }
+        Ok(app)
+    }
+
+    /// Scores what a cluster asks this process for, until `shutdown` is told to stop. Returns once every model was tried.
+    #[cfg(feature = "cluster")]
+    pub async fn execute(
+        config: Config,
+        environment: &Environment,
+        shutdown: &Shutdown,
+    ) -> Result<Self> {
+        let features = open_feature_repo(&config, environment).await?;
+        let parts = Parts::over(features, &config, environment, None).await?;
+        let (api, watcher, shippers) = parts.assemble(&config, shutdown.clone(), None, None)?;
+        let app = Self::of(api, shippers, &config, None)?;
+        app.come_up(watcher, &config).await;
         Ok(app)
     }
 
@@ -298,7 +314,7 @@ impl Parts {
         environment: &Environment,
         record: Option<Record>,
     ) -> Result<Self> {
-        let features = open_features(&config.features, environment).await?;
+        let features = open_features(config, environment).await?;
         Self::over(features, config, environment, record).await
     }
 
@@ -416,7 +432,7 @@ pub async fn open_queue(config: &Config, shutdown: &Shutdown) -> Result<jobs::Cl
 
 /// The feature store, ready to be read: an online store on this machine must be there.
 pub async fn open_features(
-    config: &features::Config,
+    config: &Config,
     environment: &Environment,
 ) -> Result<Option<Arc<FeatureStore>>> {
     let store = open_feature_repo(config, environment).await?;
@@ -428,10 +444,12 @@ pub async fn open_features(
 
 /// The feature store, if there is a feature repository: the configured one must be there, the default one may.
 pub async fn open_feature_repo(
-    config: &features::Config,
+    config: &Config,
     environment: &Environment,
 ) -> Result<Option<Arc<FeatureStore>>> {
     let variable = |name: &str| environment.get(name).map(str::to_owned);
+    let offline = &config.offline;
+    let config = &config.features;
     let may_be_absent = config.is_default_repo() && !Repo::is_in(&variable);
     if config.repo.as_os_str().is_empty() || (may_be_absent && !config.repo.exists()) {
         tracing::warn!(
@@ -439,7 +457,7 @@ pub async fn open_feature_repo(
         );
         return Ok(None);
     }
-    let store = FeatureStore::open(config, &variable)
+    let store = FeatureStore::open_with(config, offline, &variable)
         .await
         .map_err(|error| explained(&error))?;
     let described = store.describe();

@@ -117,14 +117,14 @@ pub(super) async fn run(
     output: Output,
 ) -> Result<(), Failed> {
     let store = match command {
-        Command::Get(_) => app::open_features(&config.features, &environment).await,
+        Command::Get(_) => app::open_features(&config, &environment).await,
         Command::Materialize(_)
         | Command::MaterializeIncremental(_)
         | Command::Historical(_)
         | Command::Verify(_)
         | Command::Push(_)
         | Command::Write(_)
-        | Command::DeleteView(_) => app::open_feature_repo(&config.features, &environment).await,
+        | Command::DeleteView(_) => app::open_feature_repo(&config, &environment).await,
     };
     let Some(store) = store.map_err(|error| Failed::Start(format!("{error:#}")))? else {
         return Err(Failed::Start(

@@ -4,6 +4,7 @@
 //! configuration, or something that the start needs is missing.
 
 mod audit;
+mod cluster;
 mod config;
 mod features;
 mod historical;
@@ -66,6 +67,10 @@ enum Command {
     Serve,
     /// Run the jobs of a queue
     Worker(worker::Args),
+    /// Give the tasks of joins and batch scores to executors: a Ballista scheduler that knows them
+    Scheduler(cluster::Scheduler),
+    /// Run the tasks of joins and batch scores: a Ballista executor that knows them
+    Executor(cluster::Executor),
     /// Ask a model for a prediction, in this process
     Predict(predict::Args),
     /// Score files of entity rows: with a model's outputs, and features as they were or are
@@ -147,7 +152,9 @@ fn dispatch(cli: Cli) -> Result<(), Failed> {
     }
     let config = load(&cli.global, &environment)?;
     let log = match cli.command {
-        Command::Serve | Command::Worker(_) => config.log.clone(),
+        Command::Serve | Command::Worker(_) | Command::Scheduler(_) | Command::Executor(_) => {
+            config.log.clone()
+        }
         _ => quiet(&config.log),
     };
     logging::init(&log).map_err(|error| Failed::start(&error))?;
@@ -160,6 +167,8 @@ fn dispatch(cli: Cli) -> Result<(), Failed> {
         match cli.command {
             Command::Serve => serve::run(config, environment).await,
             Command::Worker(args) => worker::run(args, config, environment).await,
+            Command::Scheduler(args) => cluster::run_scheduler(args).await,
+            Command::Executor(args) => cluster::run_executor(args, config, environment).await,
             Command::Jobs(command) => jobs::run(command, config, environment, output).await,
             Command::Predict(args) => predict::run(args, config, environment, output).await,
             Command::Score(args) => Box::pin(score::run(args, config, environment, output)).await,

@@ -132,10 +132,10 @@ fn print(summary: &Summary, output: Output) -> Result<(), Failed> {
     let features = summary.features.iter().flat_map(|(feature, statuses)| {
         statuses
             .iter()
-            .map(move |(status, n_rows)| (feature.clone(), *status, *n_rows))
+            .map(move |(status, n_rows)| (feature.clone(), status.to_string(), *n_rows))
     });
     let features: Vec<Vec<String>> = features
-        .map(|(feature, status, n_rows)| vec![feature, status.to_owned(), n_rows.to_string()])
+        .map(|(feature, status, n_rows)| vec![feature, status, n_rows.to_string()])
         .collect();
     if !features.is_empty() {
         output.table(&["feature", "status", "rows"], &features)?;

@@ -38,6 +38,8 @@ pub struct Config {
     pub http: crate::http::Config,
     /// The Feast repository that features come from.
     pub features: crate::features::Config,
+    /// Where joins over the history of features are done.
+    pub offline: crate::features::OfflineOptions,
     /// Where registered models come from.
     pub registry: crate::models::registry::Config,
     /// Which versions of the registered models are served.

@@ -54,6 +54,8 @@ use self::key::EntityKeys;
 pub use self::materialize::{
     Error as MaterializeError, MaterializedView, OnProgress, Progress, Stage,
 };
+pub use self::offline::Options as OfflineOptions;
+pub use self::offline::cluster;
 use self::online::OnlineStore;
 pub use self::plan::{JoinKey, OnlinePlan, PlannedFeature, RequestField, Selection};
 use self::registry::Live;
@@ -158,11 +160,21 @@ impl FeatureStore {
         config: &Config,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Error> {
+        Self::open_with(config, &OfflineOptions::default(), environment).await
+    }
+
+    /// The same, with a say in where joins are done.
+    pub async fn open_with(
+        config: &Config,
+        offline: &OfflineOptions,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Error> {
         let load = match config.is_default_repo() {
             true => Repo::load_default,
             false => Repo::load,
         };
-        let repo = load(&config.repo, &config.feature_store_yaml, environment)?;
+        let mut repo = load(&config.repo, &config.feature_store_yaml, environment)?;
+        repo.offline_store = repo.offline_store.with_options(offline);
         let registry = Live::open(&repo.registry, &repo.project).await?;
         let online = repo.online_store.connect(&repo.project);
         let transforms = Transforms::open(config, &repo);

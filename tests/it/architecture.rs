@@ -80,6 +80,7 @@ fn backend_files_are_named_only_by_their_parent() {
         ("features/offline", "files"),
         ("features/offline", "postgres"),
         ("features/offline", "direct"),
+        ("features/offline", "cluster"),
         ("models/registry", "local"),
         ("models/registry", "mlflow"),
         ("models/registry", "mlruns"),

@@ -10,6 +10,8 @@
     reason = "tests run what they need, and they are not the product"
 )]
 
+#[cfg(feature = "cluster")]
+mod cluster;
 mod database;
 mod demo;
 mod feast_http;

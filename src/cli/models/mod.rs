@@ -72,7 +72,7 @@ struct Bench {
 impl Bench {
     async fn open(config: &Config, environment: &Environment) -> Result<Self, Failed> {
         // Plans are compiled from the registry alone; the online store need not be there.
-        let features = app::open_feature_repo(&config.features, environment);
+        let features = app::open_feature_repo(config, environment);
         let features = features
             .await
             .map_err(|error| Failed::Start(format!("{error:#}")))?;

@@ -23,6 +23,8 @@ mod file;
 mod fingerprint;
 mod json;
 mod load;
+#[cfg(feature = "cluster")]
+mod on_cluster;
 mod plan;
 mod table;
 #[cfg(test)]
@@ -39,6 +41,8 @@ pub use self::error::Error;
 pub use self::file::{FeatureSummary, FileSummary};
 pub use self::json::json_values;
 pub use self::load::EntityTypes;
+#[cfg(feature = "cluster")]
+pub use self::on_cluster::Assembler;
 use self::plan::Plan;
 pub use self::table::{FileFormat, TableFile, WholeFile, parquet_properties};
 use super::FeatureStore;
@@ -51,6 +55,11 @@ use crate::types::deadline::Deadline;
 const JOIN_BYTES: usize = 640 * 1024 * 1024;
 /// A view's share of it at least.
 const LEAST_JOIN_BYTES: usize = 16 * 1024 * 1024;
+
+/// For each of so many views.
+fn max_bytes(n_views: usize) -> usize {
+    (JOIN_BYTES / n_views.max(1)).max(LEAST_JOIN_BYTES)
+}
 
 /// What is wanted of which entity rows.
 #[derive(Debug, Clone)]
@@ -139,8 +148,8 @@ impl FeatureStore {
     ) -> Result<Historical, Error> {
         let snapshot = self.snapshot();
         let plan = Plan::compile(self, snapshot.registry(), &request)?;
-        let n_views = plan.views.len().max(1);
-        let max_bytes = (JOIN_BYTES / n_views).max(LEAST_JOIN_BYTES);
+        let n_views = plan.views.len();
+        let max_bytes = max_bytes(n_views);
         let mut parts = Vec::with_capacity(n_views + 1);
         let mut meters = Vec::with_capacity(n_views);
         parts.push(zip::entity_rows(&request.entities));

@@ -30,7 +30,12 @@ pub(super) struct Canonical {
     pub(super) schema: SchemaRef,
     range: RangeInclusive<i64>,
     null_keys: NullKeys,
+    has_order: bool,
 }
+
+#[cfg(feature = "datafusion")]
+/// A column of whole numbers by which rows of a source that come in any order can be put in their own.
+pub(super) const SOURCE_ORDER: &str = "source_order";
 
 /// What a null join key in the range is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +76,7 @@ impl Canonical {
             schema: schema(pull, types)?,
             range: pull.start.as_micros()..=pull.end.as_micros(),
             null_keys: NullKeys::Refused,
+            has_order: false,
             pull: pull.clone(),
         })
     }
@@ -79,12 +85,24 @@ impl Canonical {
         Self { null_keys, ..self }
     }
 
+    /// Batches come with a last column `SOURCE_ORDER`, and keep it.
+    #[cfg(feature = "cluster")]
+    pub(super) fn with_source_order(self) -> Self {
+        let mut fields = self.schema.fields().to_vec();
+        fields.push(Arc::new(Field::new(SOURCE_ORDER, DataType::UInt64, false)));
+        Self {
+            schema: Arc::new(Schema::new(fields)),
+            has_order: true,
+            ..self
+        }
+    }
+
     /// Positions of the source's columns that a batch must have, in order.
     pub(super) fn needed(&self) -> &[usize] {
         &self.needed
     }
 
-    /// `columns` are those of `needed`.
+    /// `columns` are those of `needed`, then the source's order where there is one.
     pub(super) fn batch(&self, columns: &[ArrayRef]) -> Result<RecordBatch, Error> {
         let pull = &self.pull;
         let at = |i: usize| &columns[self.places[i]];
@@ -114,6 +132,9 @@ impl Canonical {
         arrays.push(event);
         if let (Some(i), Some(name)) = (positions.created_timestamp, pull.created()) {
             arrays.push(self.micros(name, at(i))?);
+        }
+        if let Some(order) = columns.last().filter(|_| self.has_order) {
+            arrays.push(Arc::clone(order));
         }
         let failed = |error| pull.unreadable("in memory", error);
         let mut batch = RecordBatch::try_new(self.schema.clone(), arrays).map_err(failed)?;

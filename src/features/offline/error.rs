@@ -73,6 +73,13 @@ pub enum Error {
         place: String,
         source: Box<dyn StdError + Send + Sync>,
     },
+    #[error("entity rows cannot be laid down in {place}: {source}")]
+    Staging {
+        place: String,
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    #[error("the cluster at {scheduler} did not do it: {problem}")]
+    Cluster { scheduler: String, problem: String },
     #[error("a background read of features panicked")]
     Panicked(#[source] tokio::task::JoinError),
 }
@@ -146,7 +153,9 @@ impl Failure for Error {
             | Self::NoColumn { .. }
             | Self::WrongType { .. }
             | Self::WrongValue { .. }
-            | Self::NullKey { .. } => ErrorClass::Unavailable,
+            | Self::NullKey { .. }
+            | Self::Staging { .. }
+            | Self::Cluster { .. } => ErrorClass::Unavailable,
             Self::Panicked(_) => ErrorClass::Internal,
         }
     }
@@ -165,6 +174,8 @@ impl Failure for Error {
             Self::EntityRows(_) => "entity_rows_malformed",
             Self::NoEntityDatabase { .. } => "offline_store_invalid",
             Self::EntityQuery { .. } => "entity_query_failed",
+            Self::Staging { .. } => "offline_staging_failed",
+            Self::Cluster { .. } => "offline_cluster_failed",
             Self::Panicked(_) => "internal",
         }
     }
@@ -191,6 +202,11 @@ impl Failure for Error {
             Self::EntityTimeNull { .. } => Some("give every entity row a time".to_owned()),
             Self::NoEntityDatabase { .. } => Some(
                 "name a Parquet or CSV file, or set `offline_store` in feature_store.yaml"
+                    .to_owned(),
+            ),
+            Self::Staging { .. } => Some("check `offline.cluster.staging`".to_owned()),
+            Self::Cluster { .. } => Some(
+                "check `offline.cluster.scheduler`, and the logs of the scheduler and the executors"
                     .to_owned(),
             ),
             Self::Read { .. }

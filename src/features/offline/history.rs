@@ -8,10 +8,13 @@ use arrow::datatypes::{DataType, Field, Schema, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use futures::stream::BoxStream;
 
+use super::asof::Rules;
 use super::canonical::micros;
 use super::entities::{Batches, Entities};
 use super::{Error, Meter, PullLatest, wrong_type, wrong_value};
 use crate::features::convert;
+#[cfg(feature = "cluster")]
+use crate::features::definitions::SourceKind;
 use crate::features::definitions::ValueType;
 use crate::types::timestamp::Timestamp;
 
@@ -60,6 +63,22 @@ impl PointInTime {
         }
     }
 
+    #[cfg(feature = "cluster")]
+    pub(in crate::features) fn is_of_files(&self) -> bool {
+        matches!(self.view.source.kind, SourceKind::File { .. })
+    }
+
+    /// For rows in the order of their source.
+    pub(super) fn rules(&self) -> Rules {
+        Rules {
+            n_keys: self.keys.len(),
+            has_created: self.view.created().is_some(),
+            needs_created: self.needs_created(),
+            has_order: false,
+            ttl: self.ttl,
+        }
+    }
+
     /// Whether rows that were created after the entity row's time are left out, and the source tells when that was.
     pub(super) fn needs_created(&self) -> bool {
         self.created == Created::MustBeKnown && self.view.created().is_some()
@@ -79,7 +98,12 @@ impl PointInTime {
         })
     }
 
-    fn converted(&self, batch: &RecordBatch, n_before: usize) -> Result<RecordBatch, Error> {
+    /// The same of one batch, which has the keys and the time; `n_before` rows were before it.
+    pub(super) fn converted(
+        &self,
+        batch: &RecordBatch,
+        n_before: usize,
+    ) -> Result<RecordBatch, Error> {
         let n_keys = self.keys.len();
         let schema = self.entities.schema();
         let mut columns = Vec::with_capacity(n_keys + 1);

@@ -1,12 +1,13 @@
 //! The offline store: where feature views have their history, read as Arrow batches.
 //!
 //! One trait, a backend per kind of source. `Offline` holds the settings and picks the backend of a source:
-//! Parquet files go to DataFusion (without the feature `datafusion` to a reader that holds the range in memory), tables and
-//! queries to Postgres.
+//! Parquet files go to DataFusion (without the feature `datafusion` to a reader that holds the range in memory), joins of them
+//! to a Ballista cluster where one is configured, tables and queries to Postgres.
 //! Not here: what is done with the rows (`materialize`, `historical`).
 
 mod asof;
 mod canonical;
+pub mod cluster;
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
@@ -26,6 +27,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_yaml_ng::{Mapping, Value as Yaml};
 
 pub use self::entities::Entities;
@@ -66,12 +69,21 @@ pub(super) trait OfflineStore: Send + Sync + fmt::Debug {
     async fn point_in_time(&self, join: PointInTime) -> Result<Joined, Error>;
 }
 
+/// Where the work of the offline store is done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// On a cluster. Absent: in this process.
+    pub cluster: Option<cluster::Config>,
+}
+
 /// The offline stores of a repository.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Relative paths of file sources start here.
     directory: PathBuf,
     postgres: Option<postgres::Config>,
+    cluster: Option<cluster::Config>,
 }
 
 impl Config {
@@ -97,7 +109,20 @@ impl Config {
         Ok(Self {
             directory: directory.to_owned(),
             postgres,
+            cluster: None,
         })
+    }
+
+    pub(super) fn with_options(self, options: &Options) -> Self {
+        Self {
+            cluster: options.cluster.clone(),
+            ..self
+        }
+    }
+
+    #[cfg(feature = "cluster")]
+    pub(super) fn cluster(&self) -> Option<&cluster::Config> {
+        self.cluster.as_ref()
     }
 
     /// Starts reading from the store that holds the pull's source.
@@ -121,13 +146,18 @@ impl Config {
     }
 
     fn store_of(&self, pull: &PullLatest) -> Result<Box<dyn OfflineStore>, Error> {
-        Ok(match &pull.source.kind {
-            SourceKind::File { .. } if files::IS_BUILT => Box::new(files::connect(&self.directory)),
-            SourceKind::File { .. } => Box::new(direct::connect(&self.directory)),
-            SourceKind::Postgres { .. } => {
+        Ok(match (&pull.source.kind, &self.cluster) {
+            (SourceKind::File { .. }, Some(cluster)) => {
+                Box::new(cluster::connect(cluster, &self.directory))
+            }
+            (SourceKind::File { .. }, None) if files::IS_BUILT => {
+                Box::new(files::connect(&self.directory))
+            }
+            (SourceKind::File { .. }, None) => Box::new(direct::connect(&self.directory)),
+            (SourceKind::Postgres { .. }, _) => {
                 Box::new(postgres::connect(self.postgres.as_ref(), pull)?)
             }
-            SourceKind::Other(kind) => {
+            (SourceKind::Other(kind), _) => {
                 let what = format!("a source of kind {kind}");
                 return Err(pull.unsupported(what));
             }

@@ -5,16 +5,16 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::Schema;
+use arrow::datatypes::{Schema, SchemaRef};
 use futures::stream::{BoxStream, StreamExt};
 use tokio::time::MissedTickBehavior;
 
-use super::calls::{Answers, Caller, Used, calls};
+use super::calls::{Caller, Used, calls};
 use super::cells::cells;
 use super::fingerprint::{finished, notes};
 use super::layout::{Layout, Shown};
@@ -36,7 +36,7 @@ use crate::types::timestamp::Timestamp;
 /// How often progress is told.
 const TICK: Duration = Duration::from_millis(100);
 /// Calls that are under way at once at most, whatever number of engines there is.
-const MAX_CALLS: usize = 16;
+pub(super) const MAX_CALLS: usize = 16;
 
 /// Scores files with one version.
 pub(super) struct Scorer<'a> {
@@ -46,13 +46,18 @@ pub(super) struct Scorer<'a> {
     pub(super) rows_per_call: usize,
 }
 
-/// A part that is ready to be scored.
-struct Ready {
-    /// Those of the entity rows, then those that were joined.
-    batches: BoxStream<'static, Result<RecordBatch, historical::Error>>,
-    watch: Option<Watch>,
-    layout: Layout,
-    caller: Caller,
+/// A part that is being scored.
+pub(super) struct Ready {
+    /// Of the tables.
+    pub(super) schema: SchemaRef,
+    pub(super) tables: BoxStream<'static, Result<Table, Error>>,
+    pub(super) watch: Option<Watch>,
+}
+
+/// Rows of the result, and what became of them.
+pub(super) struct Table {
+    pub(super) rows: RecordBatch,
+    pub(super) counts: Counts,
 }
 
 impl Scorer<'_> {
@@ -139,7 +144,7 @@ impl Scorer<'_> {
     }
 
     /// The model's features, where it takes any.
-    fn joined(&self) -> Option<(&FeatureStore, &OnlinePlan, Wanted)> {
+    pub(super) fn joined(&self) -> Option<(&FeatureStore, &OnlinePlan, Wanted)> {
         let plan = &self.model.version.plan;
         let online = plan
             .online
@@ -203,7 +208,11 @@ impl Scorer<'_> {
         notes: HashMap<String, String>,
     ) -> Result<Ready, Error> {
         let n_entity_columns = entities.schema().fields().len();
-        let columns = self.columns(part, entities.schema())?;
+        let columns = columns(&self.model, part.file(), entities.schema())?;
+        #[cfg(feature = "cluster")]
+        if let Some(ready) = self.on_cluster(part, entities, used, &notes)? {
+            return Ok(ready);
+        }
         let (schema, batches, watch) = match (used, self.joined()) {
             (Used::Offline, Some((store, _, wanted))) => {
                 let request = historical::Request {
@@ -222,12 +231,8 @@ impl Scorer<'_> {
             }
             _ => (entities.schema().clone(), entities.batches(), None),
         };
-        let shown = match self.request.with_features {
-            true => Shown::Features,
-            false => Shown::OutputsOnly,
-        };
         let version = &self.model.version;
-        let layout = Layout::of(version, &schema, n_entity_columns, shown, notes)?;
+        let layout = Layout::of(version, &schema, n_entity_columns, self.shown(), notes)?;
         let caller = Caller {
             predictor: self.predictor.clone(),
             model: Arc::clone(&self.model),
@@ -239,31 +244,17 @@ impl Scorer<'_> {
             context: self.request.context.clone(),
         };
         Ok(Ready {
-            batches,
+            schema: layout.schema.clone(),
+            tables: tables(caller, layout, batches, self.rows_per_call),
             watch,
-            layout,
-            caller,
         })
     }
 
-    /// The columns that the model has a use for; the others are only carried along.
-    fn columns(&self, part: &Part, rows: &Schema) -> Result<Vec<(usize, String)>, Error> {
-        let mut columns = Vec::new();
-        for (place, field) in rows.fields().iter().enumerate() {
-            if !self.model.version.plan.slots.contains_key(field.name()) {
-                continue;
-            }
-            let none = arrow::array::new_empty_array(field.data_type());
-            if cells(&none).map_err(Error::Arrow)?.is_none() {
-                return Err(Error::ColumnType {
-                    file: part.file(),
-                    column: field.name().clone(),
-                    found: Box::new(field.data_type().clone()),
-                });
-            }
-            columns.push((place, field.name().clone()));
+    pub(super) fn shown(&self) -> Shown {
+        match self.request.with_features {
+            true => Shown::Features,
+            false => Shown::OutputsOnly,
         }
-        Ok(columns)
     }
 
     async fn write(
@@ -275,19 +266,16 @@ impl Scorer<'_> {
         tell: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<WholeFile, Error> {
         let Ready {
-            batches,
+            schema,
+            mut tables,
             watch,
-            layout,
-            caller,
         } = ready;
-        let mut writer = self.create(part, &layout).await?;
-        let n_calls = self.model.version.model.n_engines().clamp(1, MAX_CALLS) + 1;
-        let mut answers = answers(caller, batches, self.rows_per_call, n_calls);
+        let mut writer = self.create(part, schema).await?;
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             let next = tokio::select! {
-                next = answers.next() => next,
+                next = tables.next() => next,
                 _ = ticks.tick() => {
                     progress.sources = watch.as_ref().map(Watch::progress);
                     progress.sources = progress.sources.filter(|_| counts.n_rows == 0);
@@ -296,12 +284,11 @@ impl Scorer<'_> {
                 }
             };
             let Some(next) = next else { break };
-            let next = next.map_err(|error| of_file(part, error))?;
-            counts.add(&next);
-            progress.rows_done += next.rows.batch.num_rows() as u64;
+            let Table { rows, counts: more } = next.map_err(|error| of_file(part, error))?;
+            counts.extend(more);
+            progress.rows_done += rows.num_rows() as u64;
             progress.n_rows = progress.n_rows.max(progress.rows_done);
-            let table = layout.table(&next)?;
-            let written = run_blocking(move || writer.write(&table).map(|()| writer)).await;
+            let written = run_blocking(move || writer.write(&rows).map(|()| writer)).await;
             let written = written.map_err(Error::Panicked)?;
             writer = written.map_err(|error| unwritable(&part.destination, error))?;
         }
@@ -313,9 +300,8 @@ impl Scorer<'_> {
     }
 
     /// Begins the result; of a directory's part also the directories that it lies in.
-    async fn create(&self, part: &Part, layout: &Layout) -> Result<TableFile, Error> {
+    async fn create(&self, part: &Part, schema: SchemaRef) -> Result<TableFile, Error> {
         let (destination, format) = (part.destination.clone(), part.format);
-        let schema = layout.schema.clone();
         let is_of_directory = part.is_of_directory;
         let confined_to = self.request.confined_to.clone();
         let created = run_blocking(move || {
@@ -357,19 +343,52 @@ impl Scorer<'_> {
     }
 }
 
-/// The calls of a file, answered in their order while the next ones run.
-fn answers(
+/// The columns that the model has a use for; the others are only carried along.
+pub(super) fn columns(
+    model: &Resolved<ServingPlan>,
+    file: PathBuf,
+    rows: &Schema,
+) -> Result<Vec<(usize, String)>, Error> {
+    let mut columns = Vec::new();
+    for (place, field) in rows.fields().iter().enumerate() {
+        if !model.version.plan.slots.contains_key(field.name()) {
+            continue;
+        }
+        let none = arrow::array::new_empty_array(field.data_type());
+        if cells(&none).map_err(Error::Arrow)?.is_none() {
+            return Err(Error::ColumnType {
+                file,
+                column: field.name().clone(),
+                found: Box::new(field.data_type().clone()),
+            });
+        }
+        columns.push((place, field.name().clone()));
+    }
+    Ok(columns)
+}
+
+/// The rows of all batches in calls, answered in their order while the next ones run.
+pub(super) fn tables(
     caller: Caller,
+    layout: Layout,
     batches: BoxStream<'static, Result<RecordBatch, historical::Error>>,
     rows_per_call: usize,
-    n_calls: usize,
-) -> BoxStream<'static, Result<Answers, Error>> {
+) -> BoxStream<'static, Result<Table, Error>> {
+    let n_engines = caller.model.version.model.n_engines();
     let caller = Arc::new(caller);
     let calls = calls(batches, rows_per_call).map(move |rows| {
         let caller = Arc::clone(&caller);
         async move { caller.spawned(rows?).await }
     });
-    calls.buffered(n_calls).boxed()
+    let answers = calls.buffered(n_engines.clamp(1, MAX_CALLS) + 1);
+    let tables = answers.map(move |answers| {
+        let answers = answers?;
+        Ok(Table {
+            rows: layout.table(&answers)?,
+            counts: Counts::of(&answers),
+        })
+    });
+    tables.boxed()
 }
 
 /// The directory, which may be there; links that lead out of where results may be are not followed.

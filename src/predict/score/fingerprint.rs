@@ -60,8 +60,6 @@ pub(super) fn notes(
         "with_features": request.with_features,
         "rows_per_call": request.rows_per_call,
     });
-    let digest = digest(&SHA256, made_of.to_string().as_bytes());
-    let bytes = digest.as_ref().iter();
     let mut notes = definitions;
     notes.extend([
         (MODEL.to_owned(), version.name.to_string()),
@@ -69,13 +67,33 @@ pub(super) fn notes(
         (SCORED_FEATURES.to_owned(), used.as_str().to_owned()),
         (
             FINGERPRINT.to_owned(),
-            bytes.map(|byte| format!("{byte:02x}")).collect(),
+            hexadecimal(made_of.to_string().as_bytes()),
         ),
     ]);
     if let Some(alias) = &model.alias {
         notes.insert(ALIAS.to_owned(), alias.to_string());
     }
     notes
+}
+
+/// SHA-256 of what a version is, in hexadecimal: two processes with the same one score alike.
+#[cfg(feature = "cluster")]
+pub(super) fn of_version(model: &Resolved<ServingPlan>) -> String {
+    let version = &model.version;
+    let made_of = json!({
+        "model": [&*version.name, &version.version.to_string()],
+        "uuid": version.model_uuid,
+        "model_bytes": version.n_bytes,
+        "sha256": version.tags.get("terrarium.sha256"),
+        "plan": version.plan.describe(),
+    });
+    hexadecimal(made_of.to_string().as_bytes())
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    let digest = digest(&SHA256, bytes);
+    let bytes = digest.as_ref().iter();
+    bytes.map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The number of rows of a result that is there and was made of the same; `None` where it has to be made. Blocks.

@@ -19,6 +19,8 @@
 
 mod calls;
 mod cells;
+#[cfg(feature = "cluster")]
+pub mod cluster;
 mod error;
 mod file;
 mod fingerprint;

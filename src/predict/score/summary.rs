@@ -1,10 +1,11 @@
 //! What became of the rows, counted.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::calls::Answers;
 use crate::error::Failure;
@@ -38,7 +39,7 @@ pub struct Summary {
     /// By the code of the failure.
     pub failed: BTreeMap<String, Failed>,
     /// `view:feature` to statuses to how many rows have it with that status.
-    pub features: BTreeMap<String, BTreeMap<&'static str, u64>>,
+    pub features: BTreeMap<String, BTreeMap<Cow<'static, str>, u64>>,
     /// Files whose result was there already.
     pub n_skipped: usize,
     pub files: Vec<FileSummary>,
@@ -106,7 +107,7 @@ impl Summary {
         }
         self.n_failed += counts.n_failed;
         for (code, failed) in counts.failed {
-            let known = self.failed.entry(code.to_owned());
+            let known = self.failed.entry(code.into_owned());
             let known = known.or_insert_with(|| Failed {
                 n_rows: 0,
                 file: file.source.clone(),
@@ -134,30 +135,54 @@ impl Summary {
     }
 }
 
-/// Counts of one file.
-#[derive(Debug, Default)]
+/// Counts of one file, or of some of its calls.
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Counts {
     pub(super) n_rows: u64,
     pub(super) n_failed: u64,
-    failed: BTreeMap<&'static str, FirstFailed>,
-    features: BTreeMap<String, BTreeMap<&'static str, u64>>,
+    failed: BTreeMap<Cow<'static, str>, FirstFailed>,
+    features: BTreeMap<String, BTreeMap<Cow<'static, str>, u64>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct FirstFailed {
     n_rows: u64,
     message: String,
 }
 
 impl Counts {
-    pub(super) fn add(&mut self, answers: &Answers) {
+    pub(super) fn of(answers: &Answers) -> Self {
+        let mut counts = Self::default();
+        counts.add(answers);
+        counts
+    }
+
+    /// Those of later rows as well.
+    pub(super) fn extend(&mut self, later: Self) {
+        self.n_rows += later.n_rows;
+        self.n_failed += later.n_failed;
+        for (code, failed) in later.failed {
+            match self.failed.get_mut(&code) {
+                Some(known) => known.n_rows += failed.n_rows,
+                None => drop(self.failed.insert(code, failed)),
+            }
+        }
+        for (feature, statuses) in later.features {
+            let known = self.features.entry(feature).or_default();
+            for (status, n_rows) in statuses {
+                *known.entry(status).or_default() += n_rows;
+            }
+        }
+    }
+
+    fn add(&mut self, answers: &Answers) {
         for part in &answers.parts {
             self.n_rows += part.n_rows as u64;
             match &part.outcome {
                 Ok(prediction) => self.add_features(&prediction.features),
                 Err(error) => {
                     self.n_failed += part.n_rows as u64;
-                    let first = self.failed.entry(error.code());
+                    let first = self.failed.entry(error.code().into());
                     let first = first.or_insert_with(|| FirstFailed {
                         n_rows: 0,
                         message: error.to_string(),
@@ -183,7 +208,7 @@ impl Counts {
                 continue;
             };
             for cell in features.column(place) {
-                *statuses.entry(cell.status.as_str()).or_default() += 1;
+                *statuses.entry(cell.status.as_str().into()).or_default() += 1;
             }
         }
     }

@@ -40,9 +40,9 @@ impl From<Error> for Stop {
 }
 
 /// About what an entity row takes beside what is found for it: its key, time, slot, and the best row's place.
-const ROW_BYTES: usize = 96;
+pub(in super::super) const ROW_BYTES: usize = 96;
 /// A chunk that is done in halves is not made smaller than this: one row must be possible, and a few are little.
-const SMALLEST_CHUNK: usize = 64;
+pub(in super::super) const SMALLEST_CHUNK: usize = 64;
 
 /// Joins and sends until all is sent or nobody listens. Blocks.
 pub(in super::super) fn run(
@@ -107,7 +107,7 @@ impl Chunks<'_> {
         else {
             return Ok(());
         };
-        let mut found = AsOf::new(join, chunk).map_err(in_memory)?;
+        let mut found = AsOf::new(join.rules(), chunk).map_err(in_memory)?;
         let max_bytes = join.max_bytes / 2;
         let sender = self.sender;
         let schema = self.source.scan(&join.range(first, last), &mut |batch| {

@@ -12,7 +12,8 @@
 //! The moment of a row is its event timestamp; where rows must have been known (`Created::MustBeKnown`) it is the later of
 //! event and created timestamp, and the newest is still the one with the greatest event timestamp: among the rows whose
 //! moment is not later than the time, which is what the slots up to it hold. Of rows that are equally new the first in the
-//! source stays, as in materialization.
+//! source stays, as in materialization: the first that comes, or the least `SOURCE_ORDER` where rows say theirs because they
+//! come in any order.
 //! Not here: reading (`join`), the types of keys and times (`canonical`, `history`).
 
 pub(super) mod join;
@@ -24,20 +25,33 @@ mod tests;
 use arrow::array::{
     Array, ArrayRef, AsArray, PrimitiveArray, RecordBatch, TimestampMicrosecondArray,
 };
-use arrow::datatypes::{FieldRef, Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{FieldRef, Schema, SchemaRef, TimestampMicrosecondType, UInt64Type};
 use arrow::error::ArrowError;
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use self::kept::{Kept, NOWHERE, Place};
 use self::keys::{Groups, NO_GROUP};
 use super::BATCH_ROWS;
-use super::history::{PointInTime, times};
+use super::history::times;
+
+/// How rows are chosen, and which columns the source's rows have: keys, features, the event timestamp, then what else it has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules {
+    pub(super) n_keys: usize,
+    /// Whether rows have a created timestamp.
+    pub(super) has_created: bool,
+    /// Whether it has to be before the entity row's time.
+    pub(super) needs_created: bool,
+    /// Whether the last column is `SOURCE_ORDER`.
+    pub(super) has_order: bool,
+    /// How old a row may be, in microseconds.
+    pub(super) ttl: Option<i64>,
+}
 
 /// A chunk of entity rows on its way through a source.
 pub(super) struct AsOf {
-    n_keys: usize,
-    needs_created: bool,
-    ttl: Option<i64>,
+    rules: Rules,
     groups: Groups,
     /// Slots `first_slots[g]..first_slots[g + 1]` are those of group `g`.
     first_slots: Vec<u32>,
@@ -48,7 +62,16 @@ pub(super) struct AsOf {
     best: Vec<Best>,
     /// Of the best rows, where the source has created timestamps.
     created: Vec<Option<i64>>,
+    /// The same of their places in the source, where rows say them.
+    order: Vec<u64>,
     kept: Kept,
+}
+
+impl Rules {
+    /// Where the event timestamp is, of so many columns.
+    fn first_time(&self, n_columns: usize) -> usize {
+        n_columns - 1 - usize::from(self.has_created) - usize::from(self.has_order)
+    }
 }
 
 const NO_SLOT: u32 = u32::MAX;
@@ -62,8 +85,8 @@ struct Best {
 
 impl AsOf {
     /// `chunk` has the keys and the time (`PointInTime::asked`); fewer rows than 2^32.
-    pub(super) fn new(join: &PointInTime, chunk: &RecordBatch) -> Result<Self, ArrowError> {
-        let n_keys = join.keys.len();
+    pub(super) fn new(rules: Rules, chunk: &RecordBatch) -> Result<Self, ArrowError> {
+        let n_keys = rules.n_keys;
         let (groups, group_of_row) = Groups::of(&chunk.columns()[..n_keys], chunk.num_rows())?;
         let at = times(chunk);
         let mut order: Vec<u32> = (0..chunk.num_rows() as u32)
@@ -90,18 +113,14 @@ impl AsOf {
             event: 0,
             place: NOWHERE,
         };
-        let n_created = match join.view.created() {
-            Some(_) => slot_times.len(),
-            None => 0,
-        };
+        let if_there = |is_there: bool| if is_there { slot_times.len() } else { 0 };
         Ok(Self {
-            n_keys,
-            needs_created: join.needs_created(),
-            ttl: join.ttl,
+            rules,
             groups,
             first_slots,
             best: vec![nothing; slot_times.len()],
-            created: vec![None; n_created],
+            created: vec![None; if_there(rules.has_created)],
+            order: vec![0; if_there(rules.has_order)],
             times: slot_times,
             slots,
             kept: Kept::default(),
@@ -114,13 +133,17 @@ impl AsOf {
             batch.column(at).as_primitive()
         };
         let has_created = !self.created.is_empty();
-        let n_columns = batch.num_columns();
-        let first_time = n_columns - 1 - usize::from(has_created);
+        let has_order = !self.order.is_empty();
+        let first_time = self.rules.first_time(batch.num_columns());
         let events = micros(first_time);
-        let created = has_created.then(|| micros(n_columns - 1));
+        let created = has_created.then(|| micros(first_time + 1));
+        let order = has_order.then(|| {
+            let last = batch.num_columns() - 1;
+            batch.column(last).as_primitive::<UInt64Type>().values()
+        });
         let groups = self
             .groups
-            .find(&batch.columns()[..self.n_keys], batch.num_rows())?;
+            .find(&batch.columns()[..self.rules.n_keys], batch.num_rows())?;
         let this = self.kept.next();
         let mut touched: Vec<u32> = Vec::new();
         for (row, &group) in groups.iter().enumerate() {
@@ -131,7 +154,7 @@ impl AsOf {
             let created = created
                 .filter(|created| created.is_valid(row))
                 .map(|created| created.value(row));
-            let moment = match (self.needs_created, created) {
+            let moment = match (self.rules.needs_created, created) {
                 (false, _) => event,
                 (true, Some(created)) => event.max(created),
                 (true, None) => continue,
@@ -140,9 +163,14 @@ impl AsOf {
                 continue;
             };
             let best = &mut self.best[slot];
-            let is_newer = best.place == NOWHERE
-                || event > best.event
-                || (event == best.event && has_created && created > self.created[slot]);
+            let is_newer = best.place == NOWHERE || {
+                let before = self.created.get(slot).copied().flatten();
+                match (event, created).cmp(&(best.event, before)) {
+                    Ordering::Greater => true,
+                    Ordering::Equal => order.is_some_and(|order| order[row] < self.order[slot]),
+                    Ordering::Less => false,
+                }
+            };
             if !is_newer {
                 continue;
             }
@@ -157,6 +185,9 @@ impl AsOf {
             if has_created {
                 self.created[slot] = created;
             }
+            if let Some(order) = order {
+                self.order[slot] = order[row];
+            }
         }
         self.keep(batch, first_time, touched)
     }
@@ -170,7 +201,8 @@ impl AsOf {
     }
 
     fn is_young(&self, slot: usize, event: i64) -> bool {
-        self.ttl
+        self.rules
+            .ttl
             .is_none_or(|ttl| event >= self.times[slot].saturating_sub(ttl))
     }
 
@@ -187,7 +219,7 @@ impl AsOf {
         let rows = touched
             .iter()
             .map(|&slot| self.best[slot as usize].place.row);
-        let features = &batch.columns()[self.n_keys..first_time];
+        let features = &batch.columns()[self.rules.n_keys..first_time];
         self.kept.add(features, rows.collect())?;
         for (row, &slot) in touched.iter().enumerate() {
             self.best[slot as usize].place.row = row as u32;
@@ -215,10 +247,9 @@ impl AsOf {
     /// batches that were pushed.
     pub(super) fn finish(mut self, source: &Schema) -> Result<Answers, ArrowError> {
         self.hand_on();
-        let features = source.fields().iter().skip(self.n_keys);
-        let n_times = source.fields().len() - self.n_keys;
-        let n_features =
-            n_times - 1 - usize::from(source.column_with_name("created_timestamp").is_some());
+        let n_keys = self.rules.n_keys;
+        let features = source.fields().iter().skip(n_keys);
+        let n_features = self.rules.first_time(source.fields().len()) - n_keys;
         // An entity row for which nothing is found has nulls, also where the source has none.
         let nullable = |field: &FieldRef| Arc::new(field.as_ref().clone().with_nullable(true));
         let mut fields: Vec<_> = features.take(n_features).map(nullable).collect();

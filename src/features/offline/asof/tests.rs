@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, AsArray, Int64Array, StringArray, TimestampMicrosec
 use arrow::datatypes::Int64Type;
 
 use super::super::contract;
-use super::super::{Created, Entities, PullLatest, SourceKind};
+use super::super::{Created, Entities, PointInTime, PullLatest, SourceKind};
 use super::*;
 use crate::types::timestamp::Timestamp;
 
@@ -72,7 +72,7 @@ fn answers(asof: AsOf, schema: &Schema) -> Vec<Option<String>> {
 #[test]
 fn what_is_kept_follows_the_entity_rows_and_not_the_source() {
     let (join, chunk) = asked(&[500_000, 999_999]);
-    let mut asof = AsOf::new(&join, &chunk).unwrap();
+    let mut asof = AsOf::new(join.rules(), &chunk).unwrap();
     // Every row is newer than all before it: the worst that can come.
     let rows: Vec<(i64, &str)> = (0..1_000_000).map(|time| (time, "some text")).collect();
     let mut most = 0;
@@ -92,7 +92,7 @@ fn what_is_kept_follows_the_entity_rows_and_not_the_source() {
 #[test]
 fn rows_after_every_time_and_of_other_keys_are_not_kept() {
     let (join, chunk) = asked(&[10]);
-    let mut asof = AsOf::new(&join, &chunk).unwrap();
+    let mut asof = AsOf::new(join.rules(), &chunk).unwrap();
     asof.push(&source(&[(11, "later")])).unwrap();
     let mine = source(&[(1, "other")]);
     let (schema, columns) = (mine.schema(), mine.columns());

@@ -18,7 +18,7 @@ use super::super::history::PointInTime;
 use super::super::pull::{Meter, PullLatest};
 use super::super::pump::Sender;
 use super::places::Place;
-use super::scan;
+use super::scan::{self, Parts};
 
 /// Threads that read and decode.
 const THREADS: usize = 1;
@@ -77,7 +77,7 @@ async fn scan_files(
     let failed = |error: DataFusionError| pull.unreadable(&place.text, error);
     let config = SessionConfig::new().with_target_partitions(1);
     let mut state = SessionStateBuilder::new().with_config(config).build();
-    let scan = scan::open(pull, place, &state, meter, BATCH_BYTES).await?;
+    let scan = scan::open(pull, place, &state, meter, BATCH_BYTES, Parts::One).await?;
     *state.config_mut() = state.config().clone().with_batch_size(scan.batch_rows);
     let canonical = scan.canonical.with_null_keys(NullKeys::PassedOver);
     let context = Arc::new(TaskContext::from(&state));

@@ -12,10 +12,12 @@ mod first;
 mod history;
 #[cfg(feature = "datafusion")]
 mod listing;
+#[cfg(feature = "cluster")]
+pub(super) mod pieces;
 #[cfg(feature = "datafusion")]
-mod places;
+pub(super) mod places;
 #[cfg(feature = "datafusion")]
-mod scan;
+pub(super) mod scan;
 #[cfg(feature = "datafusion")]
 mod sort;
 

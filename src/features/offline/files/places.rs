@@ -1,5 +1,6 @@
 //! Where a file source is: a path on this machine or an address in an object store.
 
+use std::error::Error as StdError;
 use std::path::{Path as LocalPath, PathBuf};
 use std::sync::Arc;
 
@@ -13,19 +14,19 @@ use crate::features::definitions::SourceKind;
 
 /// A file or directory, before it is looked at.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(in super::super) struct Place {
     /// As errors name it.
-    pub(super) text: String,
-    pub(super) url: ObjectStoreUrl,
+    pub(in super::super) text: String,
+    pub(in super::super) url: ObjectStoreUrl,
     /// Where in the store.
-    pub(super) path: Path,
+    pub(in super::super) path: Path,
     /// `None` for this machine, whose store DataFusion knows already.
-    pub(super) store: Option<Arc<dyn ObjectStore>>,
+    pub(in super::super) store: Option<Arc<dyn ObjectStore>>,
 }
 
 impl Place {
     /// Reaches out to nothing but the local file system.
-    pub(super) fn of(pull: &PullLatest, directory: &LocalPath) -> Result<Self, Error> {
+    pub(in super::super) fn of(pull: &PullLatest, directory: &LocalPath) -> Result<Self, Error> {
         let SourceKind::File { uri, s3_endpoint } = &pull.source.kind else {
             return Err(pull.unsupported("a source that is not a file".to_owned()));
         };
@@ -34,16 +35,57 @@ impl Place {
             Some(("file", path)) => return local(pull, PathBuf::from(path)),
             Some(parts) => parts,
         };
-        let (bucket, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let store = remote(pull, scheme, uri, s3_endpoint.as_deref())?;
-        let url = format!("{scheme}://{bucket}");
-        Ok(Self {
-            url: ObjectStoreUrl::parse(&url).map_err(|error| pull.unreadable(uri, error))?,
-            path: Path::from(path),
-            text: uri.clone(),
-            store: Some(store),
+        let place = remote_place(scheme, rest, uri, s3_endpoint.as_deref());
+        place.map_err(|unopened| match unopened {
+            Unopened::Unsupported(what) => pull.unsupported(format!("a source {what}")),
+            Unopened::Unreadable(source) => pull.unreadable(uri, source),
         })
     }
+
+    /// A file that is no view's: an absolute path or an address in an object store.
+    #[cfg(feature = "cluster")]
+    pub(in super::super) fn at(uri: &str) -> Result<Self, Box<dyn StdError + Send + Sync>> {
+        match uri.split_once("://") {
+            None => Ok(Self {
+                text: uri.to_owned(),
+                url: ObjectStoreUrl::local_filesystem(),
+                path: Path::from_absolute_path(uri)?,
+                store: None,
+            }),
+            Some((scheme, rest)) => {
+                remote_place(scheme, rest, uri, None).map_err(|unopened| match unopened {
+                    Unopened::Unsupported(what) => {
+                        format!("this build knows no place {what}").into()
+                    }
+                    Unopened::Unreadable(source) => source,
+                })
+            }
+        }
+    }
+}
+
+/// Why an object store cannot be opened.
+enum Unopened {
+    /// This build knows no store `at ...`.
+    Unsupported(String),
+    Unreadable(Box<dyn StdError + Send + Sync>),
+}
+
+fn remote_place(
+    scheme: &str,
+    rest: &str,
+    uri: &str,
+    s3_endpoint: Option<&str>,
+) -> Result<Place, Unopened> {
+    let (bucket, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let store = remote(scheme, uri, s3_endpoint)?;
+    let url = ObjectStoreUrl::parse(format!("{scheme}://{bucket}"));
+    Ok(Place {
+        url: url.map_err(|error| Unopened::Unreadable(error.into()))?,
+        path: Path::from(path),
+        text: uri.to_owned(),
+        store: Some(store),
+    })
 }
 
 fn local(pull: &PullLatest, path: PathBuf) -> Result<Place, Error> {
@@ -65,16 +107,15 @@ fn local(pull: &PullLatest, path: PathBuf) -> Result<Place, Error> {
 /// The client of an object store; credentials come from the variables that its own tools use.
 #[cfg(feature = "object-store")]
 fn remote(
-    pull: &PullLatest,
     scheme: &str,
     uri: &str,
     s3_endpoint: Option<&str>,
-) -> Result<Arc<dyn ObjectStore>, Error> {
+) -> Result<Arc<dyn ObjectStore>, Unopened> {
     use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
     use object_store::azure::MicrosoftAzureBuilder;
     use object_store::gcp::GoogleCloudStorageBuilder;
 
-    let failed = |error: object_store::Error| pull.unreadable(uri, error);
+    let failed = |error: object_store::Error| Unopened::Unreadable(error.into());
     let store: Arc<dyn ObjectStore> = match scheme {
         "s3" | "s3a" => {
             let mut builder = AmazonS3Builder::from_env().with_url(uri);
@@ -98,19 +139,18 @@ fn remote(
             let builder = MicrosoftAzureBuilder::from_env().with_url(uri);
             Arc::new(builder.build().map_err(failed)?)
         }
-        other => return Err(pull.unsupported(format!("a source at {other}://"))),
+        other => return Err(Unopened::Unsupported(format!("at {other}://"))),
     };
     Ok(store)
 }
 
 #[cfg(not(feature = "object-store"))]
 fn remote(
-    pull: &PullLatest,
     scheme: &str,
     _uri: &str,
     _s3_endpoint: Option<&str>,
-) -> Result<Arc<dyn ObjectStore>, Error> {
-    Err(pull.unsupported(format!(
-        "a source at {scheme}:// (built without feature `object-store`)"
+) -> Result<Arc<dyn ObjectStore>, Unopened> {
+    Err(Unopened::Unsupported(format!(
+        "at {scheme}:// (built without feature `object-store`)"
     )))
 }

@@ -25,20 +25,31 @@ use super::listing::{Partitions, files};
 use super::places::Place;
 
 /// The files of a pull, ready to be read in the order of names and rows.
-pub(super) struct Scan {
-    /// One partition; its columns are those of `canonical.needed()`.
-    pub(super) plan: Arc<dyn ExecutionPlan>,
-    pub(super) canonical: Canonical,
+pub(in super::super) struct Scan {
+    /// Its columns are those of `canonical.needed()`, of a scan in parts with a last one, the number of the piece.
+    pub(in super::super) plan: Arc<dyn ExecutionPlan>,
+    pub(in super::super) canonical: Canonical,
     /// Rows of its batches.
-    pub(super) batch_rows: usize,
+    pub(in super::super) batch_rows: usize,
 }
 
-pub(super) async fn open(
+/// How many partitions read the files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Parts {
+    /// One, from the first row to the last.
+    One,
+    /// Up to so many, each some pieces of files; pieces are numbered in the order of the source.
+    #[cfg(feature = "cluster")]
+    Several(usize),
+}
+
+pub(in super::super) async fn open(
     pull: &PullLatest,
     place: &Place,
     state: &SessionState,
     meter: &Meter,
     batch_bytes: usize,
+    parts: Parts,
 ) -> Result<Scan, Error> {
     let failed = |error: DataFusionError| pull.unreadable(&place.text, error);
     let store = match &place.store {
@@ -59,20 +70,33 @@ pub(super) async fn open(
     let size = Size::of(state, &*store, &files).await.map_err(failed)?;
     meter.expect(size.n_rows);
     let batch_rows = size.rows_within(batch_bytes);
-    let partitions = Partitions::of(pull, place, files, &schema)?;
-    let table = TableSchema::builder(schema)
-        .with_table_partition_cols(partitions.columns)
+    let Partitions { mut columns, files } = Partitions::of(pull, place, files, &schema)?;
+    let named = TableSchema::builder(schema.clone())
+        .with_table_partition_cols(columns.clone())
         .build();
-    let canonical = Canonical::new(pull, table.table_schema(), &place.text)?;
+    let canonical = Canonical::new(pull, named.table_schema(), &place.text)?;
+    let mut projection = canonical.needed().to_vec();
+    let groups = match parts {
+        Parts::One => vec![FileGroup::new(files)],
+        #[cfg(feature = "cluster")]
+        Parts::Several(n_parts) => {
+            projection.push(named.table_schema().fields().len());
+            columns.push(super::pieces::column());
+            super::pieces::groups(files, n_parts)
+        }
+    };
+    let table = TableSchema::builder(schema)
+        .with_table_partition_cols(columns)
+        .build();
     let mut source = ParquetSource::new(table.clone()).with_enable_page_index(true);
     if let Some(filter) = filter(pull, &table) {
         source = source.with_predicate(filter);
     }
     let config = FileScanConfigBuilder::new(place.url.clone(), Arc::new(source))
-        .with_file_group(FileGroup::new(partitions.files))
+        .with_file_groups(groups)
         .with_preserve_order(true)
         .with_batch_size(Some(batch_rows))
-        .with_projection_indices(Some(canonical.needed().to_vec()))
+        .with_projection_indices(Some(projection))
         .map_err(failed)?
         .build();
     let plan = DataSourceExec::from_data_source(config);

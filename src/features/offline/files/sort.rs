@@ -22,12 +22,12 @@ use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use futures::StreamExt;
 
 use super::super::Error;
-use super::super::canonical::Canonical;
+use super::super::canonical::{Canonical, SOURCE_ORDER};
 use super::super::pull::{Meter, PullLatest};
 use super::super::pump::Sender;
 use super::first::FirstOfKey;
 use super::places::Place;
-use super::scan;
+use super::scan::{self, Parts};
 
 /// Threads: one reads and decodes, one sorts.
 const THREADS: usize = 2;
@@ -68,7 +68,8 @@ async fn pull_latest(
         None => pull.unreadable(&place.text, error),
     };
     let mut state = session(sort_bytes).map_err(failed)?;
-    let scan = scan::open(pull, place, &state, &meter, sort_bytes / SORTED_BATCHES).await?;
+    let batch_bytes = sort_bytes / SORTED_BATCHES;
+    let scan = scan::open(pull, place, &state, &meter, batch_bytes, Parts::One).await?;
     *state.config_mut() = state.config().clone().with_batch_size(scan.batch_rows);
     let rows = scan.canonical.schema.clone();
     let source = Arc::new(Numbered {
@@ -213,11 +214,7 @@ impl PartitionStream for Numbered {
 
 fn numbered(rows: &Schema) -> SchemaRef {
     let mut fields = rows.fields().to_vec();
-    fields.push(Arc::new(Field::new(
-        "source_order",
-        DataType::UInt64,
-        false,
-    )));
+    fields.push(Arc::new(Field::new(SOURCE_ORDER, DataType::UInt64, false)));
     Arc::new(Schema::new(fields))
 }
 

@@ -1,0 +1,93 @@
+//! The executor: runs tasks, and keeps what they give until it is fetched.
+//!
+//! Joins need nothing but the sources. To score, it serves the models and features of its configuration; where that fails it
+//! joins only, and says so.
+//! SIGTERM and SIGINT let the tasks that run come to their end; nothing new is begun.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use ballista_core::config::TaskSchedulingPolicy;
+use ballista_executor::executor_process::{ExecutorProcessConfig, start_executor_process};
+
+use super::super::Failed;
+use super::{Executor, seconds};
+use crate::app::App;
+use crate::config::{Config, Environment};
+use crate::predict::score::cluster::{Here, ScorePhysicalCodec};
+use crate::shutdown::Shutdown;
+
+/// How long to look for the scheduler, which may start at the same time.
+const CONNECT_SECONDS: u16 = 30;
+/// What jobs left behind is deleted so much later.
+const LEFT_SECONDS: u64 = 24 * 3600;
+const LOOK_SECONDS: u64 = 600;
+const MESSAGE_BYTES: u32 = 64 * 1024 * 1024;
+
+pub(super) async fn run(
+    args: Executor,
+    config: Config,
+    environment: Environment,
+) -> Result<(), Failed> {
+    let configured = config.offline.cluster.as_ref();
+    let configured = configured.map(|cluster| cluster.scheduler.clone());
+    let Some(scheduler) = args.scheduler.clone().or(configured) else {
+        return Err(Failed::Start(
+            "no scheduler is named (give `--scheduler df://host:port`, or set `offline.cluster.scheduler`)".to_owned(),
+        ));
+    };
+    let failed = |error: &dyn std::fmt::Display| {
+        Failed::Start(format!(
+            "the executor at {} for {scheduler} ends: {error}",
+            args.bind
+        ))
+    };
+    let temporary = tempfile::Builder::new()
+        .prefix("terrarium-executor-")
+        .tempdir();
+    let temporary = temporary.map_err(|error| failed(&error))?;
+    let work_dir = args.work_dir.as_deref().unwrap_or(temporary.path());
+    let work_dir = ready(work_dir).map_err(|error| failed(&error))?;
+    let shutdown = Shutdown::new();
+    let started = Box::pin(App::execute(config, &environment, &shutdown)).await;
+    let here = match &started {
+        Ok(app) => Here::Predictor(app.api().predictor.clone()),
+        Err(error) => {
+            tracing::warn!("this executor joins and does not score: {error:#}");
+            Here::Nothing(format!("{error:#}").into())
+        }
+    };
+    let defaults = ExecutorProcessConfig::default();
+    let process = ExecutorProcessConfig {
+        bind_host: args.bind.ip().to_string(),
+        port: args.bind.port(),
+        grpc_port: args.task_port,
+        external_host: args.external_host.clone(),
+        scheduler_host: scheduler.host().to_owned(),
+        scheduler_port: scheduler.port(),
+        scheduler_connect_timeout_seconds: CONNECT_SECONDS,
+        vcores: args
+            .vcores
+            .map_or(defaults.vcores, std::num::NonZeroUsize::get),
+        task_scheduling_policy: TaskSchedulingPolicy::PushStaged,
+        work_dir: Some(work_dir),
+        job_data_ttl_seconds: LEFT_SECONDS,
+        job_data_clean_up_interval_seconds: LOOK_SECONDS,
+        grpc_max_decoding_message_size: MESSAGE_BYTES,
+        grpc_max_encoding_message_size: MESSAGE_BYTES,
+        executor_heartbeat_interval_seconds: seconds(args.heartbeat),
+        memory_pool_size: args.memory_limit.map(|limit| limit.as_bytes()),
+        override_physical_codec: Some(Arc::new(ScorePhysicalCodec::of_executor(here))),
+        ..defaults
+    };
+    let done = start_executor_process(Arc::new(process)).await;
+    if let Ok(app) = started {
+        app.stop().await;
+    }
+    done.map_err(|error| failed(&error))
+}
+
+fn ready(work_dir: &Path) -> std::io::Result<String> {
+    fs_err::create_dir_all(work_dir)?;
+    Ok(fs_err::canonicalize(work_dir)?.display().to_string())
+}
