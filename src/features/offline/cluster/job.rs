@@ -52,6 +52,8 @@ pub(crate) struct Job<'a> {
 enum Attempt {
     Done,
     Unwanted,
+    /// The job was taken, and then nothing more was heard of it or of its result.
+    Lost(DataFusionError),
     Failed(DataFusionError),
 }
 
@@ -64,10 +66,12 @@ impl Job<'_> {
             n_attempts += 1;
             match self.attempt(sender, &mut n_sent).await {
                 Attempt::Done | Attempt::Unwanted => return Ok(()),
-                Attempt::Failed(error) if n_attempts < ATTEMPTS && is_lost(&error) => {
+                Attempt::Lost(error) if n_attempts < ATTEMPTS => {
                     tracing::warn!("the result of a job is lost and made again: {error}");
                 }
-                Attempt::Failed(error) => return Err(self.failed(error.to_string())),
+                Attempt::Lost(error) | Attempt::Failed(error) => {
+                    return Err(self.failed(error.to_string()));
+                }
             }
         }
     }
@@ -108,7 +112,7 @@ impl Job<'_> {
                 let cancelled = scheduler.cancel_job(CancelJobParams { job_id }).await;
                 cancelled.map(|_| ())
             }
-            Attempt::Done | Attempt::Failed(_) => {
+            Attempt::Done | Attempt::Lost(_) | Attempt::Failed(_) => {
                 let cleaned = scheduler
                     .clean_job_data(CleanJobDataParams {
                         job_id,
@@ -146,7 +150,7 @@ async fn receive(
         let batch = match batches.try_next().await {
             Ok(Some(batch)) => batch,
             Ok(None) => return Attempt::Done,
-            Err(error) => return Attempt::Failed(error),
+            Err(error) => return of_cluster(query, error),
         };
         let first = n_seen;
         n_seen += batch.num_rows() as u64;
@@ -189,8 +193,12 @@ fn check_numbers(batch: &RecordBatch, first: u64) -> Result<(), DataFusionError>
     }
 }
 
-/// Whether the job itself was done and its result could not be fetched.
-fn is_lost(error: &DataFusionError) -> bool {
-    let text = error.to_string();
-    !text.contains("Job ") && (text.contains("FetchFailed") || text.contains("GrpcConnection"))
+/// What an error on the way of a result means.
+fn of_cluster(query: &DistributedQueryExec<LogicalPlanNode>, error: DataFusionError) -> Attempt {
+    // The scheduler says so of a job whose tasks failed; it has tried them again itself.
+    let has_failed = matches!(&error, DataFusionError::Execution(text) if text.starts_with("Job "));
+    match query.job_id() {
+        Some(_) if !has_failed => Attempt::Lost(error),
+        _ => Attempt::Failed(error),
+    }
 }
