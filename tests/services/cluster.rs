@@ -1,7 +1,7 @@
 //! A scheduler and executors as processes: what they join and score is what one machine does, also when one of them is killed.
 
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::sync::Arc;
@@ -25,6 +25,9 @@ const N_ROWS: usize = 60_000;
 /// A copy of the demo, rows to be scored, and where the cluster's processes meet.
 struct Place {
     directory: TempDir,
+    staging: String,
+    /// Of all processes.
+    environment: Vec<(&'static str, String)>,
 }
 
 impl Place {
@@ -33,7 +36,11 @@ impl Place {
         for part in ["feature_repo", "features", "models"] {
             copy(&root().join(part), &directory.path().join(part));
         }
-        let place = Self { directory };
+        let place = Self {
+            directory,
+            staging: "staging".to_owned(),
+            environment: Vec::new(),
+        };
         place.write_rows();
         place.write_trips();
         place
@@ -89,9 +96,11 @@ impl Place {
     fn command(&self, scheduler: Option<&str>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_terrarium"));
         command.current_dir(&self.directory);
+        command.envs(self.environment.iter().cloned());
         if let Some(scheduler) = scheduler {
             command.args(["--set", &format!("offline.cluster.scheduler={scheduler}")]);
-            command.args(["--set", "offline.cluster.staging=staging"]);
+            let staging = format!("offline.cluster.staging={}", self.staging);
+            command.args(["--set", &staging]);
             command.args(["--set", "offline.cluster.partitions=4"]);
         }
         command
@@ -199,8 +208,8 @@ struct Process {
 
 impl Process {
     fn start(place: &Place, arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_terrarium"))
-            .current_dir(&place.directory)
+        let mut child = place
+            .command(None)
             .args(arguments)
             .stderr(Stdio::piped())
             .spawn()
@@ -334,4 +343,51 @@ fn the_cluster_of_the_services_joins_as_one_machine() {
     done(&mut place.join(Some(&address), "there.parquet"));
     place.assert_same("there.parquet", "here.parquet");
     assert_eq!(place.staged(), 0);
+}
+
+#[test]
+fn entity_rows_can_lie_in_an_object_store() {
+    let server = std::env::var("TERRARIUM_S3").expect("dev/services up s3");
+    let bucket = format!("cluster-{}", std::process::id());
+    let of_bucket = |method: &str| {
+        let host = server.trim_start_matches("http://");
+        let mut stream = TcpStream::connect(host).unwrap();
+        let lines = [
+            format!("{method} /{bucket} HTTP/1.1"),
+            format!("Host: {host}"),
+            "Content-Length: 0".to_owned(),
+            "Connection: close".to_owned(),
+        ];
+        let request = lines.join("\r\n") + "\r\n\r\n";
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    assert!(of_bucket("PUT").starts_with("HTTP/1.1 200"));
+    let environment = [
+        ("AWS_ENDPOINT_URL", server.as_str()),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "any"),
+        ("AWS_SECRET_ACCESS_KEY", "any"),
+    ];
+    let place = Place {
+        staging: format!("s3://{bucket}/staging"),
+        environment: environment
+            .map(|(name, value)| (name, value.to_owned()))
+            .to_vec(),
+        ..Place::new()
+    };
+    let (scheduler, address) = scheduler(&place);
+    let executor = executor(&place, &address).ignore();
+    done(&mut place.score(None, "here.parquet"));
+    done(&mut place.score(Some(&address), "there.parquet"));
+    place.assert_same("there.parquet", "here.parquet");
+    let left = of_bucket("GET");
+    assert!(
+        left.starts_with("HTTP/1.1 200") && !left.contains("terrarium-"),
+        "{left}"
+    );
+    assert!(executor.stop());
+    assert!(scheduler.stop());
 }

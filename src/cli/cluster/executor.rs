@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use ballista_core::config::TaskSchedulingPolicy;
 use ballista_executor::executor_process::{ExecutorProcessConfig, start_executor_process};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 
 use super::super::Failed;
 use super::{Executor, seconds};
 use crate::app::App;
 use crate::config::{Config, Environment};
+use crate::features::cluster::Stores;
 use crate::predict::score::cluster::{Here, ScorePhysicalCodec};
 use crate::shutdown::Shutdown;
 
@@ -42,11 +44,18 @@ pub(super) async fn run(
             args.bind
         ))
     };
-    let temporary = tempfile::Builder::new()
-        .prefix("terrarium-executor-")
-        .tempdir();
-    let temporary = temporary.map_err(|error| failed(&error))?;
-    let work_dir = args.work_dir.as_deref().unwrap_or(temporary.path());
+    let mut temporary = None;
+    let work_dir = match args.work_dir.as_deref() {
+        Some(directory) => directory,
+        None => {
+            let made = tempfile::Builder::new()
+                .prefix("terrarium-executor-")
+                .tempdir();
+            temporary
+                .insert(made.map_err(|error| failed(&error))?)
+                .path()
+        }
+    };
     let work_dir = ready(work_dir).map_err(|error| failed(&error))?;
     let shutdown = Shutdown::new();
     let started = Box::pin(App::execute(config, &environment, &shutdown)).await;
@@ -57,7 +66,7 @@ pub(super) async fn run(
             Here::Nothing(format!("{error:#}").into())
         }
     };
-    let defaults = ExecutorProcessConfig::default();
+    let (spills, defaults) = (work_dir.clone(), ExecutorProcessConfig::default());
     let process = ExecutorProcessConfig {
         bind_host: args.bind.ip().to_string(),
         port: args.bind.port(),
@@ -77,6 +86,12 @@ pub(super) async fn run(
         grpc_max_encoding_message_size: MESSAGE_BYTES,
         executor_heartbeat_interval_seconds: seconds(args.heartbeat),
         memory_pool_size: args.memory_limit.map(|limit| limit.as_bytes()),
+        override_runtime_producer: Some(Arc::new(move |_| {
+            RuntimeEnvBuilder::new()
+                .with_temp_file_path(spills.clone())
+                .with_object_store_registry(Arc::new(Stores::default()))
+                .build_arc()
+        })),
         override_physical_codec: Some(Arc::new(ScorePhysicalCodec::of_executor(here))),
         ..defaults
     };

@@ -30,6 +30,8 @@ mod rows;
 mod settings;
 #[cfg(feature = "cluster")]
 mod staging;
+#[cfg(feature = "cluster")]
+mod stores;
 #[cfg(test)]
 #[cfg(feature = "cluster")]
 mod tests;
@@ -49,6 +51,10 @@ pub(crate) use self::codec::{LogicalCodec, PhysicalCodec};
 #[cfg(feature = "cluster")]
 pub(crate) use self::plan::{session, shuffled_by, sorted};
 pub use self::settings::{Config, Scheduler};
+#[cfg(feature = "cluster")]
+pub(crate) use self::stores::Stores;
+#[cfg(feature = "cluster")]
+pub(super) use self::stores::url as store_url;
 #[cfg(feature = "cluster")]
 pub(crate) use self::wire::Envelope;
 use super::files::{self, FileStore};

@@ -11,6 +11,7 @@ use datafusion::catalog::Session;
 use datafusion::error::Result;
 use datafusion::execution::SessionState;
 use datafusion::execution::context::{QueryPlanner, SessionConfig};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
@@ -27,6 +28,7 @@ use datafusion_proto::protobuf::PhysicalPlanNode;
 use super::as_of::AsOfExec;
 use super::node::{Node, Spec};
 use super::rows::RowsExec;
+use super::stores::Stores;
 use super::wire::{AsOf, unfit};
 
 /// A scheduler's session: it knows the nodes of these planners beside those of joins.
@@ -36,8 +38,10 @@ pub(crate) fn session(
 ) -> Result<SessionState> {
     let mut planners = planners.to_vec();
     planners.push(Arc::new(Joins));
+    let runtime = RuntimeEnvBuilder::new().with_object_store_registry(Arc::new(Stores::default()));
     Ok(SessionStateBuilder::new()
         .with_config(config)
+        .with_runtime_env(runtime.build_arc()?)
         .with_analyzer_rules(Vec::new())
         .with_optimizer_rules(Vec::new())
         .with_physical_optimizer_rules(Vec::new())

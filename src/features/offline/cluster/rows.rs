@@ -19,7 +19,6 @@ use futures::StreamExt;
 use super::super::Error;
 use super::super::canonical::{Canonical, NullKeys};
 use super::node::Rows;
-use super::staging;
 use super::wire::unfit;
 use crate::error::with_causes;
 
@@ -60,19 +59,6 @@ impl RowsExec {
             properties: Arc::new(properties),
         })
     }
-
-    /// Has the runtime know the object store, if that is where the files are.
-    fn register_store(&self, context: &TaskContext) -> Result<()> {
-        let place = match &self.rows {
-            Rows::Staged(url) => staging::place(url)?,
-            Rows::View(view) => staging::place_of(&view.pull()?)?,
-        };
-        if let Some(store) = place.store {
-            let runtime = context.runtime_env();
-            runtime.register_object_store(place.url.as_ref(), store);
-        }
-        Ok(())
-    }
 }
 
 /// `scan` has the columns that the view needs, in the source's order, then the piece.
@@ -93,7 +79,7 @@ fn canonical(view: &super::wire::View, scan: &SchemaRef) -> Result<Canonical> {
 }
 
 /// The error and its causes, as text: it has to travel.
-pub(super) fn failed(error: Error) -> DataFusionError {
+fn failed(error: Error) -> DataFusionError {
     DataFusionError::Execution(with_causes(&error))
 }
 
@@ -145,7 +131,6 @@ impl ExecutionPlan for RowsExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        self.register_store(&context)?;
         let batches = self.scan.execute(partition, context)?;
         let Some(canonical) = self.canonical.clone() else {
             return Ok(batches);

@@ -13,7 +13,7 @@ use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
-use datafusion::error::{DataFusionError, Result as PlanResult};
+use datafusion::error::Result as PlanResult;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
 use datafusion::physical_plan::ExecutionPlan;
@@ -26,8 +26,6 @@ use uuid::Uuid;
 use super::super::Error;
 use super::super::files::pieces;
 use super::super::files::places::Place;
-use super::super::pull::PullLatest;
-use super::rows::failed;
 
 /// Rows that are read by one task at least.
 const GROUP_ROWS: usize = 128 * 1024;
@@ -70,7 +68,7 @@ pub(super) async fn stage(
         }
     };
     write(&file, schema, batches, &failed)?;
-    let place = Place::at(&uri).map_err(failed)?;
+    let place = Place::at(&uri, None).map_err(failed)?;
     if let Some(store) = &place.store {
         upload(file.path(), &**store, &place)
             .await
@@ -178,14 +176,4 @@ impl Staged {
             tracing::warn!("{} is left behind: {error}", self.uri);
         }
     }
-}
-
-/// Where an executor finds a staged file.
-pub(super) fn place(uri: &str) -> PlanResult<Place> {
-    Place::at(uri).map_err(DataFusionError::External)
-}
-
-/// Where an executor finds a view's source.
-pub(super) fn place_of(pull: &PullLatest) -> PlanResult<Place> {
-    Place::of(pull, LocalPath::new("")).map_err(failed)
 }

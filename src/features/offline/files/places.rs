@@ -20,6 +20,9 @@ pub(in super::super) struct Place {
     pub(in super::super) url: ObjectStoreUrl,
     /// Where in the store.
     pub(in super::super) path: Path,
+    /// Where the store's server is, if the source has one of its own.
+    #[cfg(feature = "cluster")]
+    pub(in super::super) server: Option<String>,
     /// `None` for this machine, whose store DataFusion knows already.
     pub(in super::super) store: Option<Arc<dyn ObjectStore>>,
 }
@@ -44,16 +47,20 @@ impl Place {
 
     /// A file that is no view's: an absolute path or an address in an object store.
     #[cfg(feature = "cluster")]
-    pub(in super::super) fn at(uri: &str) -> Result<Self, Box<dyn StdError + Send + Sync>> {
+    pub(in super::super) fn at(
+        uri: &str,
+        s3_endpoint: Option<&str>,
+    ) -> Result<Self, Box<dyn StdError + Send + Sync>> {
         match uri.split_once("://") {
             None => Ok(Self {
                 text: uri.to_owned(),
                 url: ObjectStoreUrl::local_filesystem(),
                 path: Path::from_absolute_path(uri)?,
+                server: None,
                 store: None,
             }),
             Some((scheme, rest)) => {
-                remote_place(scheme, rest, uri, None).map_err(|unopened| match unopened {
+                remote_place(scheme, rest, uri, s3_endpoint).map_err(|unopened| match unopened {
                     Unopened::Unsupported(what) => {
                         format!("this build knows no place {what}").into()
                     }
@@ -84,6 +91,10 @@ fn remote_place(
         url: url.map_err(|error| Unopened::Unreadable(error.into()))?,
         path: Path::from(path),
         text: uri.to_owned(),
+        #[cfg(feature = "cluster")]
+        server: s3_endpoint
+            .filter(|server| !server.is_empty())
+            .map(str::to_owned),
         store: Some(store),
     })
 }
@@ -100,6 +111,8 @@ fn local(pull: &PullLatest, path: PathBuf) -> Result<Place, Error> {
         text,
         url: ObjectStoreUrl::local_filesystem(),
         path,
+        #[cfg(feature = "cluster")]
+        server: None,
         store: None,
     })
 }

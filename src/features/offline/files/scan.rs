@@ -70,19 +70,25 @@ pub(in super::super) async fn open(
     let size = Size::of(state, &*store, &files).await.map_err(failed)?;
     meter.expect(size.n_rows);
     let batch_rows = size.rows_within(batch_bytes);
-    let Partitions { mut columns, files } = Partitions::of(pull, place, files, &schema)?;
-    let named = TableSchema::builder(schema.clone())
+    let partitions = Partitions::of(pull, place, files, &schema)?;
+    let columns = partitions.columns;
+    let table = TableSchema::builder(schema.clone())
         .with_table_partition_cols(columns.clone())
         .build();
-    let canonical = Canonical::new(pull, named.table_schema(), &place.text)?;
-    let mut projection = canonical.needed().to_vec();
-    let groups = match parts {
-        Parts::One => vec![FileGroup::new(files)],
+    let canonical = Canonical::new(pull, table.table_schema(), &place.text)?;
+    let needed = canonical.needed().to_vec();
+    let (columns, needed, groups, url) = match parts {
+        Parts::One => {
+            let group = FileGroup::new(partitions.files);
+            (columns, needed, vec![group], place.url.clone())
+        }
         #[cfg(feature = "cluster")]
         Parts::Several(n_parts) => {
-            projection.push(named.table_schema().fields().len());
-            columns.push(super::pieces::column());
-            super::pieces::groups(files, n_parts)
+            let piece = table.table_schema().fields().len();
+            let columns = [columns, vec![super::pieces::column()]].concat();
+            let groups = super::pieces::groups(partitions.files, n_parts);
+            let url = super::super::cluster::store_url(place).map_err(failed)?;
+            (columns, [needed, vec![piece]].concat(), groups, url)
         }
     };
     let table = TableSchema::builder(schema)
@@ -92,11 +98,11 @@ pub(in super::super) async fn open(
     if let Some(filter) = filter(pull, &table) {
         source = source.with_predicate(filter);
     }
-    let config = FileScanConfigBuilder::new(place.url.clone(), Arc::new(source))
+    let config = FileScanConfigBuilder::new(url, Arc::new(source))
         .with_file_groups(groups)
         .with_preserve_order(true)
         .with_batch_size(Some(batch_rows))
-        .with_projection_indices(Some(projection))
+        .with_projection_indices(Some(needed))
         .map_err(failed)?
         .build();
     let plan = DataSourceExec::from_data_source(config);
