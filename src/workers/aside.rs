@@ -54,12 +54,14 @@ impl Drop for Aside {
     }
 }
 
-/// Gives this thread, and those that it will start, a smaller share of the cores: `nice` as in nice(2), 0 to 19.
+/// Gives this thread, and those that it will start, a smaller share of the cores: `nice` as in nice(2), 0 to 19. One that has
+/// less already keeps that.
 #[cfg(target_os = "linux")]
 pub fn stand_back(nice: i32) {
     // To Linux a thread is a process with an id of its own.
     let own = rustix::thread::gettid();
-    if let Err(error) = rustix::process::setpriority_process(Some(own), nice) {
+    let now = rustix::process::getpriority_process(Some(own)).unwrap_or_default();
+    if let Err(error) = rustix::process::setpriority_process(Some(own), nice.max(now)) {
         tracing::debug!(%error, "work beside the requests has the priority of everything else");
     }
 }

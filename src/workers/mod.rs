@@ -7,7 +7,11 @@
 //! Busy polling: for a moment after an event the thread looks for the next one instead of going to sleep, because a core that
 //! halts takes longer to wake than most requests take. Between two looks it lets other threads have the core. While many
 //! connections have something to say in each turn it does not: then their waits overlap anyway. Nor does it while it has work
-//! and shares its core with others that have: no core halts then, and each look takes a turn from somebody.
+//! and shares its core with others that have: no core halts then, and each look takes a turn from somebody. Nor does it while
+//! threads compute for calls (`computing`): the looks would take the core from what is waited for.
+//!
+//! What computes for long stands back: an event loop that has something to say interrupts it, so that short calls, and refusals,
+//! do not wait for a model that takes milliseconds.
 //! Stop: `Workers::finish` waits for the last connection; the threads end when the `Workers` are dropped.
 //! `aside` has the threads for work that is not a request.
 
@@ -41,6 +45,12 @@ const PAUSE: Duration = Duration::from_millis(100);
 const SHARED_CORE: Duration = Duration::from_micros(50);
 /// How long there is no busy polling after that.
 const SHORT_PAUSE: Duration = Duration::from_millis(5);
+
+/// How far blocking work of a worker, such as a long run of a model, stands back.
+const LONG_WORK: i32 = 8;
+
+/// Threads that compute for calls now.
+static COMPUTING: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     static THREAD: Thread = const { Thread {
@@ -98,6 +108,23 @@ pub fn event() {
     });
 }
 
+/// A thread that computes for calls, for as long as this is kept.
+#[must_use = "nobody computes any more when this is dropped"]
+#[derive(Debug)]
+pub struct Computing(());
+
+/// Says that this thread computes for calls that wait for it, so that no event loop polls busily meanwhile.
+pub fn computing() -> Computing {
+    COMPUTING.fetch_add(1, Ordering::Relaxed);
+    Computing(())
+}
+
+impl Drop for Computing {
+    fn drop(&mut self) {
+        COMPUTING.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// The threads. They end when this is dropped, with whatever they are at.
 pub struct Workers {
     workers: Vec<Worker>,
@@ -121,6 +148,8 @@ impl Workers {
             let runtime = Builder::new_current_thread()
                 .enable_all()
                 .thread_keep_alive(IDLE_THREAD)
+                // Those for blocking work: the event loop's own is not one that the runtime starts.
+                .on_thread_start(|| stand_back(LONG_WORK))
                 .build()?;
             workers.push(Worker {
                 runtime: runtime.handle().clone(),
@@ -192,7 +221,12 @@ impl Drop for Counted {
 async fn poll_busily(limit: Duration) {
     let mut poll = BusyPoll::new(limit, Instant::now());
     loop {
-        match poll.next(n_events(), Instant::now()) {
+        let next = poll.next(n_events(), Instant::now());
+        let next = match COMPUTING.load(Ordering::Relaxed) {
+            0 => next,
+            _ => Next::GiveWay,
+        };
+        match next {
             Next::Look => {
                 thread::yield_now();
                 tokio::task::yield_now().await;
@@ -371,6 +405,24 @@ mod tests {
         workers.finish().await;
         assert!(counts.iter().all(|n| n.load(Ordering::Relaxed) == 0));
         assert_eq!(index(), 0);
+    }
+
+    #[tokio::test]
+    #[cfg(target_os = "linux")]
+    async fn blocking_work_of_a_worker_stands_back_and_its_event_loop_does_not() {
+        let nice = || {
+            let own = rustix::thread::gettid();
+            rustix::process::getpriority_process(Some(own)).unwrap()
+        };
+        let before = nice();
+        let workers = Workers::start(NonZeroUsize::MIN, LIMIT).unwrap();
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        workers.spawn(async move {
+            let blocking = crate::shutdown::run_blocking(nice).await.unwrap();
+            sender.send([nice(), blocking]).unwrap();
+        });
+        let wanted = [before, LONG_WORK.max(before)];
+        assert_eq!(receiver.await.unwrap(), wanted);
     }
 
     #[tokio::test]

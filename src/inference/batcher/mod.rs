@@ -40,7 +40,7 @@ use super::{Error, Inputs};
 use crate::shutdown::{detach_blocking, run_blocking};
 use crate::telemetry::metrics::QueueMetrics;
 use crate::types::urgency::Urgency;
-use crate::workers::PerWorker;
+use crate::workers::{self, PerWorker};
 
 /// As many permits as there are cores, for runs that leave their callers' threads; shared by all models, first come first
 /// served. A model has at most as many runs in line as it has engines.
@@ -290,8 +290,9 @@ impl Batcher {
         } else {
             // The engine goes back even if nobody waits for the end.
             detach_blocking(move || {
+                let computing = workers::computing();
                 batch.run(&mut lease);
-                drop((lease, core));
+                drop((lease, core, computing));
             });
         }
         n_calls
@@ -311,8 +312,9 @@ async fn run_elsewhere(
 ) -> Result<Run, Error> {
     // The lease moves along, so the engine goes back even if nobody waits for the end.
     let run = run_blocking(move || {
+        let computing = workers::computing();
         let outcome = lease.run(inputs, urgency.deadline);
-        drop((lease, core));
+        drop((lease, core, computing));
         outcome
     });
     match timeout_at(urgency.deadline.instant(), run).await {
