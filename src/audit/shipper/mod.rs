@@ -3,8 +3,10 @@
 //! Nothing here is ever waited for by a request. While the sink takes nothing, events stay in the spool; once that is
 //! full, `audit.on_failure` decides. A sink that fails is connected to again; one that only says nothing is waited for, for
 //! it may have taken the events, and `Delivery` tells.
+//! A backlog is worked off with pauses while calls are answered (`pace`).
 //! Stop: `Shipping::finish` ships what is left, within a time limit; what remains is shipped by the next process.
 
+mod pace;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +19,7 @@ use arc_swap::ArcSwapOption;
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 
+use self::pace::Pace;
 use super::batch::{Batch, Offset};
 use super::sink::{self, AuditSink};
 use super::spool::{self, Appender, Progress, Reader};
@@ -188,6 +191,7 @@ impl Shipper {
         let mut has_more = true;
         let mut next_read = tokio::time::Instant::now();
         let mut next_record = next_read;
+        let mut pace = Pace::default();
         // When the sink has been silent for too long.
         let mut patience = None;
         loop {
@@ -214,10 +218,14 @@ impl Shipper {
                 }
                 () = tokio::time::sleep_until(next_read), if may_read => match self.read().await? {
                     Some(batch) => {
-                        if batch.n_bytes() < BATCH_BYTES / 2 && !is_stopping {
+                        let is_large = batch.n_bytes() >= BATCH_BYTES / 2;
+                        let pause = match is_large {
+                            _ if is_stopping => Duration::ZERO,
                             // Nearly all was read. Without a pause each event that comes meanwhile were a batch of its own.
-                            next_read = tokio::time::Instant::now() + LINGER;
-                        }
+                            false => LINGER,
+                            true => pace.after(self.progress.appended(), self.n_waiting()),
+                        };
+                        next_read = tokio::time::Instant::now() + pause;
                         self.sent.push(&batch);
                         self.sink.send(batch).await?;
                     }
@@ -300,11 +308,14 @@ impl Shipper {
         .await?
     }
 
+    fn n_waiting(&self) -> u64 {
+        self.progress.appended() - self.progress.shipped()
+    }
+
     fn tell_progress(&self) {
-        let n_waiting = self.progress.appended() - self.progress.shipped();
         self.metrics
             .spool_events
-            .set(i64::try_from(n_waiting).unwrap_or(i64::MAX));
+            .set(i64::try_from(self.n_waiting()).unwrap_or(i64::MAX));
         let n_bytes = self.progress.n_bytes();
         self.metrics
             .spool_bytes
