@@ -9,7 +9,7 @@ use futures::StreamExt;
 use tokio::time::MissedTickBehavior;
 
 use super::table::{FileFormat, TableFile};
-use super::{Error, Historical, Progress};
+use super::{Error, Historical, Progress, Writing};
 use crate::shutdown::run_blocking;
 
 /// How often progress is told.
@@ -54,7 +54,29 @@ impl Historical {
             n_rows: 0,
             features: features.collect(),
         };
-        let mut writer = TableFile::create(path, format, &self.schema).map_err(failed)?;
+        let file = TableFile::create(path, format, &self.schema).map_err(failed)?;
+        let mut writing = Writing::begin(file);
+        let watch = self.watch();
+        let rows = self.write_rows(&mut writing, &mut summary, progress, &failed);
+        if let Err(error) = rows.await {
+            writing.abandon().await;
+            return Err(error);
+        }
+        let whole = writing.finish().await.map_err(failed)?;
+        let to = path.to_owned();
+        let published = run_blocking(move || whole.publish(&to)).await;
+        published.map_err(Error::Panicked)?.map_err(failed)?;
+        progress(watch.progress(), summary.n_rows);
+        Ok(summary)
+    }
+
+    async fn write_rows(
+        &mut self,
+        writing: &mut Writing,
+        summary: &mut FileSummary,
+        progress: &mut (dyn FnMut(Progress, usize) + Send),
+        failed: &(dyn Fn(io::Error) -> Error + Sync),
+    ) -> Result<(), Error> {
         let watch = self.watch();
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -67,20 +89,14 @@ impl Historical {
                 }
             };
             let Some(batch) = batch.transpose()? else {
-                break;
+                return Ok(());
             };
             summary.n_rows += batch.num_rows();
             let columns = batch.columns().iter().skip(self.first_feature);
             for (feature, column) in summary.features.iter_mut().zip(columns) {
                 feature.n_null += column.null_count();
             }
-            let written = run_blocking(move || writer.write(&batch).map(|()| writer)).await;
-            writer = written.map_err(Error::Panicked)?.map_err(failed)?;
+            writing.write(batch).await.map_err(failed)?;
         }
-        let to = path.to_owned();
-        let finished = run_blocking(move || writer.finish()?.publish(&to)).await;
-        finished.map_err(Error::Panicked)?.map_err(failed)?;
-        progress(watch.progress(), summary.n_rows);
-        Ok(summary)
     }
 }

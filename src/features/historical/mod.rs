@@ -29,6 +29,7 @@ mod plan;
 mod table;
 #[cfg(test)]
 mod tests;
+mod writing;
 mod zip;
 
 use std::sync::Arc;
@@ -45,6 +46,7 @@ pub use self::load::EntityTypes;
 pub use self::on_cluster::Assembler;
 use self::plan::Plan;
 pub use self::table::{FileFormat, TableFile, WholeFile, parquet_properties};
+pub use self::writing::Writing;
 use super::FeatureStore;
 pub use super::offline::Entities;
 use super::offline::{Joined, Meter};

@@ -23,7 +23,7 @@ use super::summary::{Counts, FileSummary, Progress};
 use super::{Error, FeaturesFrom, Request};
 use crate::audit::ScoredFile;
 use crate::features::historical::{
-    self, Entities, EntityTypes, FileFormat, TableFile, Watch, WholeFile,
+    self, Entities, EntityTypes, FileFormat, TableFile, Watch, WholeFile, Writing,
 };
 use crate::features::retrieve::{Naming, Wanted};
 use crate::features::{FeatureStore, OnlinePlan};
@@ -265,15 +265,12 @@ impl Scorer<'_> {
         progress: &mut Progress,
         tell: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<WholeFile, Error> {
-        let Ready {
-            schema,
-            mut tables,
-            watch,
-        } = ready;
-        let mut writer = self.create(part, schema).await?;
+        let failed = |error| unwritable(&part.destination, error);
+        let mut writing = Writing::begin(self.create(part, ready.schema).await?);
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        loop {
+        let (mut tables, watch) = (ready.tables, ready.watch);
+        let done = loop {
             let next = tokio::select! {
                 next = tables.next() => next,
                 _ = ticks.tick() => {
@@ -283,20 +280,25 @@ impl Scorer<'_> {
                     continue;
                 }
             };
-            let Some(next) = next else { break };
-            let Table { rows, counts: more } = next.map_err(|error| of_file(part, error))?;
+            let Table { rows, counts: more } = match next {
+                None => break Ok(()),
+                Some(Ok(table)) => table,
+                Some(Err(error)) => break Err(of_file(part, error)),
+            };
             counts.extend(more);
             progress.rows_done += rows.num_rows() as u64;
             progress.n_rows = progress.n_rows.max(progress.rows_done);
-            let written = run_blocking(move || writer.write(&rows).map(|()| writer)).await;
-            let written = written.map_err(Error::Panicked)?;
-            writer = written.map_err(|error| unwritable(&part.destination, error))?;
+            if let Err(error) = writing.write(rows).await {
+                break Err(failed(error));
+            }
+        };
+        if let Err(error) = done {
+            writing.abandon().await;
+            return Err(error);
         }
         progress.sources = None;
         tell(*progress);
-        let whole = run_blocking(move || writer.finish()).await;
-        let whole = whole.map_err(Error::Panicked)?;
-        whole.map_err(|error| unwritable(&part.destination, error))
+        writing.finish().await.map_err(failed)
     }
 
     /// Begins the result; of a directory's part also the directories that it lies in.
