@@ -79,12 +79,12 @@ impl Work<'_> {
         if !self.send_entities(connection).await? {
             return Ok(());
         }
-        let order = self.source_order(connection).await?;
         let join = sql::Join {
             join: self.join,
             source: self.source,
             columns: self.columns,
-            order,
+            order: self.source_order(connection).await?,
+            range: self.range(connection).await?,
         };
         let statement = match self.statement {
             Statement::Cheapest => self.cheapest(connection, &join).await?,
@@ -94,6 +94,18 @@ impl Work<'_> {
             Statement::Window => join.window(),
         };
         self.receive(connection, &statement, sender).await
+    }
+
+    /// The moments between which source rows can be found.
+    async fn range(&self, connection: &mut PgConnection) -> Result<(String, String), Error> {
+        let table = entities::TABLE;
+        let range = AssertSqlSafe(format!("SELECT min(lo)::text, max(t)::text FROM {table}"));
+        let row = connection
+            .fetch_one(range)
+            .await
+            .map_err(|error| self.failed(error))?;
+        let text = |at: usize| row.try_get(at).map_err(|error| self.failed(error));
+        Ok((text(0)?, text(1)?))
     }
 
     async fn cheapest(

@@ -203,6 +203,9 @@ pub(super) struct Join<'a> {
     pub(super) source: &'a str,
     pub(super) columns: &'a [Selected],
     pub(super) order: Order,
+    /// The oldest moment that counts for any entity row, and the last time of one, as the database writes them: with what it
+    /// would compute itself its planner takes the source for a small one.
+    pub(super) range: (String, String),
 }
 
 /// Nobody's column, unlike the names in a source.
@@ -253,8 +256,8 @@ impl Join<'_> {
             .created()
             .map(|name| format!("{}::timestamptz", quoted(name)));
         let mut wheres = vec![
-            format!("{time} <= (SELECT max(t) FROM {TABLE})"),
-            format!("{time} >= (SELECT min(lo) FROM {TABLE})"),
+            format!("{time} <= '{}'::timestamptz", self.range.1),
+            format!("{time} >= '{}'::timestamptz", self.range.0),
             format!("{time} > '-infinity'"),
         ];
         wheres.extend((0..n_keys).map(|i| format!("{} IS NOT NULL", self.columns[i].sql)));
