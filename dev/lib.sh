@@ -23,13 +23,13 @@ free_port() {
 
 # PROFILE=release (default) or dev: sets `target` (directory), `cargo_profile` (arguments), `terrarium_bin` (what they build).
 # The demo and the bench need none of the heavy backends, which make a release build several times longer; dev is built for
-# the suites anyway, with all of them.
+# the suites anyway, with all of them: a build with other features would compile half of the crates again.
 # shellcheck disable=SC2034
 use_profile() {
   target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
   case ${PROFILE:-release} in
     release) cargo_profile=(--release --no-default-features) terrarium_bin=$target/release/terrarium ;;
-    dev) cargo_profile=() terrarium_bin=$target/debug/terrarium ;;
+    dev) cargo_profile=(--features test-services,cluster) terrarium_bin=$target/debug/terrarium ;;
     *) die "PROFILE is \`${PROFILE}\`, but only \`release\` and \`dev\` exist" ;;
   esac
 }
