@@ -119,7 +119,7 @@ def score(programs, floor):
     execute(programs.script("score_rows.py", directory, SCORE_ROWS), {})
     rows, out = directory / "rows.parquet", directory / "scores.parquet"
     settings = {"TERRARIUM__FEATURES__REPO": "", "TERRARIUM__REGISTRY__LOCAL__PATH": str(directory / "models")}
-    settings["TERRARIUM__AUDIT__DIRECTORY"] = str(directory / "audit")
+    settings["TERRARIUM__AUDIT__FILE__DIRECTORY"] = str(directory / "audit")
     table = []
     for model in ("gbt", "mlp"):
 
