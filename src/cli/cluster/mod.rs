@@ -17,10 +17,6 @@ use crate::features::cluster::Scheduler as Address;
 use crate::types::byte_size::ByteSize;
 
 #[derive(Debug, clap::Args)]
-#[cfg_attr(
-    not(feature = "cluster"),
-    expect(dead_code, reason = "there is nothing to run")
-)]
 pub(super) struct Scheduler {
     /// Listen for clients and executors here
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:50050")]
@@ -37,10 +33,6 @@ pub(super) struct Scheduler {
 }
 
 #[derive(Debug, clap::Args)]
-#[cfg_attr(
-    not(feature = "cluster"),
-    expect(dead_code, reason = "there is nothing to run")
-)]
 pub(super) struct Executor {
     /// The scheduler, `df://host:port` [default: `offline.cluster.scheduler`]
     #[arg(long, value_name = "ADDRESS")]
