@@ -21,15 +21,22 @@ free_port() {
   python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
-# PROFILE=release (default) or dev: sets `target` (directory), `cargo_profile` (arguments), `terrarium_bin` (what they build).
-# The demo and the bench need none of the heavy backends, which make a release build several times longer; dev is built for
-# the suites anyway, with all of them: a build with other features would compile half of the crates again.
+# PROFILE=release (default) or dev: sets `target` (directory), `cargo_profile` (arguments), `build_targets` (what to build with them),
+# `terrarium_bin` (the binary among it). The demo and the bench need none of the heavy backends, which make a release build several
+# times longer; dev is built for the suites anyway, with all of them. A build with other features would compile half of the crates again,
+# and so would one without a test: what tests need switches features of the same crates on.
 # shellcheck disable=SC2034
 use_profile() {
   target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
   case ${PROFILE:-release} in
-    release) cargo_profile=(--release --no-default-features) terrarium_bin=$target/release/terrarium ;;
-    dev) cargo_profile=(--features test-services,cluster) terrarium_bin=$target/debug/terrarium ;;
+    release)
+      cargo_profile=(--release --no-default-features) build_targets=()
+      terrarium_bin=$target/release/terrarium
+      ;;
+    dev)
+      cargo_profile=(--features test-services,cluster) build_targets=(--bin terrarium --test services)
+      terrarium_bin=$target/debug/terrarium
+      ;;
     *) die "PROFILE is \`${PROFILE}\`, but only \`release\` and \`dev\` exist" ;;
   esac
 }
