@@ -18,7 +18,6 @@ use crate::audit::{AuditLog, Shipper, Shipping};
 use crate::config::{Config, Environment};
 use crate::error::{Failure, with_causes};
 use crate::features::FeatureStore;
-
 use crate::features::registry::RegistryChanges;
 use crate::features::repo::Repo;
 use crate::grpc;
