@@ -370,7 +370,7 @@ pub(super) fn columns(
 }
 
 /// The rows of all batches in calls, answered in their order while the next ones run.
-pub(super) fn tables(
+fn tables(
     caller: Caller,
     layout: Layout,
     batches: BoxStream<'static, Result<RecordBatch, historical::Error>>,
