@@ -27,12 +27,13 @@ SHORT_LIVED = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 class Broker:
     """One broker on ports that it keeps over restarts."""
 
-    def __init__(self, directory, more_listeners="", settings=(), more_advertised=None, java=SHORT_LIVED, niceness=0):
-        """`more_listeners` begin with a comma; `more_advertised` are what clients are told of them, if that differs."""
+    def __init__(self, directory, more_listeners="", settings=(), more_advertised=None, java=SHORT_LIVED, is_elsewhere=False):
+        """`more_listeners` begin with a comma; `more_advertised` are what clients are told of them, if that differs. One that
+        `is_elsewhere` stands for one on another machine: it takes what everything else leaves it (Linux's SCHED_IDLE)."""
         if not (HOME / "libs").is_dir():
             raise FileNotFoundError(f"{HOME} is missing: run `dev/services up kafka`")
         self.directory = Path(directory)
-        self.java = [*(["nice", "-n", str(niceness)] if niceness else []), "java", *java]
+        self.java = [*(["chrt", "--idle", "0"] if is_elsewhere else []), "java", *java]
         self.address, controller = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
         self.properties = self.directory / "broker.properties"
         self.properties.write_text(

@@ -3,7 +3,7 @@
 //! Nothing here is ever waited for by a request. While the sink takes nothing, events stay in the spool; once that is
 //! full, `audit.on_failure` decides. A sink that fails is connected to again; one that only says nothing is waited for, for
 //! it may have taken the events, and `Delivery` tells.
-//! A backlog is worked off with pauses while calls are answered (`pace`).
+//! A backlog is worked off at a moderate pace while calls are answered (`pace`).
 //! Stop: `Shipping::finish` ships what is left, within a time limit; what remains is shipped by the next process.
 
 mod pace;
@@ -12,6 +12,7 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,8 +28,10 @@ use crate::shutdown::{Shutdown, run_blocking};
 use crate::telemetry::metrics::AuditMetrics;
 use crate::workers::Aside;
 
-/// How many bytes are read at once.
-const BATCH_BYTES: usize = 1 << 20;
+/// How many bytes are read at once. Events and what a sink adds are to be one message of its protocol, or few.
+const BATCH_BYTES: usize = 1 << 19;
+/// The window of who sends one batch at a time.
+const ONE_BATCH: usize = 1;
 /// Events that come within so long are shipped together.
 const LINGER: Duration = Duration::from_millis(20);
 /// How long what is delivered waits to be recorded, while more is on its way: a sink that reports each event by itself would
@@ -36,6 +39,8 @@ const LINGER: Duration = Duration::from_millis(20);
 const RECORD_EVERY: Duration = Duration::from_millis(5);
 /// Beside busy threads it still gets a seventh of a core, and needs half of that for all events that they can record.
 const NICE: i32 = 5;
+/// How often it is told how much waits, also while nothing is taken.
+const LOOK: Duration = Duration::from_secs(1);
 /// How often writers are looked for that died since.
 const TAKE_OVER: Duration = Duration::from_secs(30);
 /// The first pause after a failure, and the longest.
@@ -66,11 +71,15 @@ pub struct Shipper {
     /// When writers were last looked for that died.
     looked: Instant,
     sent: Sent,
-    /// How many bytes may be sent and not yet delivered: after a failure one batch, then more with each delivery, so that a
-    /// sink that fails often still gets on.
+    /// With so many bytes that are sent and not yet delivered nothing more is sent. It is as small as is fast enough: what a sink was
+    /// sent before it went away keeps it busy meanwhile, and goes out all at once when it is back. A far sink needs more, and so does
+    /// a backlog beside no calls. After a failure it is one batch, so that a sink that fails often still gets on.
     window: usize,
-    /// What the sink takes at most.
-    max_window: usize,
+    /// The window was full since the last delivery.
+    was_full: bool,
+    /// What it is at least, unless the sink has just failed, and at most.
+    windows: RangeInclusive<usize>,
+    pace: Pace,
 }
 
 /// How delivery goes, for whoever asks.
@@ -122,7 +131,8 @@ impl Shipper {
             progress: Arc::clone(&progress),
             failure: ArcSwapOption::empty(),
         };
-        let max_window = sink.window().max(BATCH_BYTES);
+        let windows = sink.window();
+        let pace = Pace::new(tokio::time::Instant::now(), progress.appended());
         Self {
             reader: Arc::new(Mutex::new(reader)),
             appender,
@@ -133,8 +143,10 @@ impl Shipper {
             seen: 0,
             looked: Instant::now(),
             sent: Sent::default(),
-            window: max_window,
-            max_window,
+            window: *windows.start(),
+            was_full: false,
+            windows,
+            pace,
         }
     }
 
@@ -172,7 +184,7 @@ impl Shipper {
             }
             self.failed(&error);
             self.sent = Sent::default();
-            self.window = 1;
+            self.window = ONE_BATCH;
             self.with_reader(|reader| {
                 reader.rewind();
                 Ok(())
@@ -191,11 +203,12 @@ impl Shipper {
         let mut has_more = true;
         let mut next_read = tokio::time::Instant::now();
         let mut next_record = next_read;
-        let mut pace = Pace::default();
         // When the sink has been silent for too long.
         let mut patience = None;
+        let mut next_look = tokio::time::interval(LOOK);
         loop {
             let is_full = self.sent.n_bytes >= self.window;
+            self.was_full |= is_full;
             if is_full || (is_stopping && !has_more) {
                 self.sink.hurry();
             }
@@ -216,24 +229,15 @@ impl Shipper {
                     self.silent();
                     patience = None;
                 }
-                () = tokio::time::sleep_until(next_read), if may_read => match self.read().await? {
-                    Some(batch) => {
-                        let is_large = batch.n_bytes() >= BATCH_BYTES / 2;
-                        let pause = match is_large {
-                            _ if is_stopping => Duration::ZERO,
-                            // Nearly all was read. Without a pause each event that comes meanwhile were a batch of its own.
-                            false => LINGER,
-                            true => pace.after(self.progress.appended(), self.n_waiting()),
-                        };
-                        next_read = tokio::time::Instant::now() + pause;
-                        self.sent.push(&batch);
-                        self.sink.send(batch).await?;
-                    }
+                _ = next_look.tick(), if !is_stopping => self.tell_progress(),
+                () = tokio::time::sleep_until(next_read), if may_read => match self.send_next(is_stopping).await? {
+                    Some(time) => next_read = time,
                     None => has_more = false,
                 },
                 () = more(&self.progress, self.seen), if !has_more && !is_stopping => has_more = true,
                 () = stop.stopped(), if !is_stopping => {
                     (is_stopping, has_more) = (true, true);
+                    self.pace.end();
                     next_read = tokio::time::Instant::now();
                 }
                 else => return Ok(()),
@@ -241,7 +245,31 @@ impl Shipper {
         }
     }
 
-    async fn read(&mut self) -> Result<Option<Batch>, Error> {
+    /// Sends the next events, and tells when it is time for more; `None` if there are no more now.
+    async fn send_next(
+        &mut self,
+        is_stopping: bool,
+    ) -> Result<Option<tokio::time::Instant>, Error> {
+        let now = tokio::time::Instant::now();
+        let (n_bytes, pause) = match is_stopping {
+            true => (BATCH_BYTES, Duration::ZERO),
+            false => self
+                .pace
+                .next(now, self.progress.appended(), self.progress.shipped()),
+        };
+        let Some(batch) = self.read(n_bytes).await? else {
+            return Ok(None);
+        };
+        // Nearly all was read. Without a pause each event that comes meanwhile were a batch of its own.
+        let is_rest = !is_stopping && batch.n_bytes() < n_bytes / 2;
+        self.pace.sent(&batch);
+        self.sent.push(&batch);
+        self.sink.send(batch).await?;
+        Ok(Some(now + if is_rest { LINGER } else { pause }))
+    }
+
+    /// The next events, about `max_bytes` of them.
+    async fn read(&mut self, max_bytes: usize) -> Result<Option<Batch>, Error> {
         let seen = self.progress.appended();
         let appender = Arc::clone(&self.appender);
         let should_look = self.looked.elapsed() >= TAKE_OVER;
@@ -258,7 +286,7 @@ impl Shipper {
                 if should_look {
                     reader.take_over()?;
                 }
-                Ok((reader.next(BATCH_BYTES)?, reader.take_damages()))
+                Ok((reader.next(max_bytes)?, reader.take_damages()))
             })
             .await;
         let (batch, damages) = batch?;
@@ -289,7 +317,15 @@ impl Shipper {
         self.with_reader(move |reader| Ok(reader.acknowledge(offset)?))
             .await?;
         let n_events = self.sent.delivered(offset);
-        self.window = (self.window * 2).clamp(BATCH_BYTES, self.max_window);
+        let was_full = std::mem::take(&mut self.was_full);
+        let window = match self.window {
+            window if was_full && self.pace.is_too_slow() => (window * 2).max(BATCH_BYTES),
+            // Nothing more was on its way: that much is not needed.
+            window if self.sent.is_empty() && window > BATCH_BYTES => window / 2,
+            _ if self.sent.is_empty() => ONE_BATCH,
+            window => window,
+        };
+        self.window = window.clamp(*self.windows.start(), *self.windows.end());
         self.metrics.shipped.inc_by(n_events);
         self.recovered();
         self.tell_progress();

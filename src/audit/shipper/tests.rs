@@ -12,9 +12,6 @@ use crate::audit::spool::RECORD_HEADER;
 use crate::telemetry::metrics::Metrics;
 use crate::types::byte_size::ByteSize;
 
-/// The window of a sink that says nothing else.
-const MAX_SENT: usize = 8 << 20;
-
 /// Fails every so many calls; 0 for never.
 #[derive(Default, Clone, Copy)]
 struct Failing {
@@ -32,7 +29,11 @@ struct FakeSink {
     n_delivers: Arc<AtomicUsize>,
     n_sent_bytes: Arc<AtomicUsize>,
     is_stalled: bool,
-    /// Sent since the last `connect`.
+    /// Of every delivery.
+    takes: Duration,
+    /// The most events that were sent and not delivered.
+    most_sent: Arc<AtomicUsize>,
+    /// Sent since the last `connect` and not delivered.
     sent: Arc<Mutex<Vec<Offset>>>,
     delivered: Arc<Mutex<Vec<Offset>>>,
 }
@@ -71,7 +72,9 @@ impl AuditSink for FakeSink {
         self.n_sent_bytes
             .fetch_add(batch.n_bytes(), Ordering::Relaxed);
         let offsets = batch.events().iter().map(|event| event.offset);
-        self.sent.lock().unwrap().extend(offsets);
+        let mut sent = self.sent.lock().unwrap();
+        sent.extend(offsets);
+        self.most_sent.fetch_max(sent.len(), Ordering::Relaxed);
         Ok(())
     }
 
@@ -79,6 +82,7 @@ impl AuditSink for FakeSink {
         if self.is_stalled {
             std::future::pending::<()>().await;
         }
+        tokio::time::sleep(self.takes).await;
         tokio::task::yield_now().await;
         Self::fails(&self.n_delivers, self.failing.delivered)?;
         let mut sent = self.sent.lock().unwrap();
@@ -222,7 +226,7 @@ async fn a_sink_that_is_not_there_at_the_start_is_tried_again_and_everything_wai
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_sent_and_not_delivered_is_bounded() {
+async fn a_sink_that_delivers_nothing_gets_little() {
     let stalled = FakeSink {
         is_stalled: true,
         ..FakeSink::default()
@@ -235,13 +239,39 @@ async fn what_is_sent_and_not_delivered_is_bounded() {
         .unwrap()
         .start_on(Handle::current(), None);
     let n_sent = || fixture.sink.n_sent_bytes.load(Ordering::Relaxed);
-    while n_sent() < MAX_SENT {
+    while n_sent() == 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     for _ in 0..100 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert!((MAX_SENT..=MAX_SENT + BATCH_BYTES).contains(&n_sent()));
+    // A sink that is away sends at once whatever it took when it is back.
+    assert!(n_sent() <= BATCH_BYTES, "{}", n_sent());
+    drop(shipping);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_delivers_gets_more_at_once_as_long_as_that_helps() {
+    let mut fixture = Fixture::with(
+        FakeSink {
+            takes: Duration::from_millis(300),
+            ..FakeSink::default()
+        },
+        4 << 20,
+    );
+    fixture.append(30_000, 1_000);
+    let shipper = fixture.shipper.take().unwrap();
+    let delivery = shipper.delivery();
+    let shipping = shipper.start_on(Handle::current(), None);
+    while !delivery.is_shipped() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let most_bytes = fixture.sink.most_sent.load(Ordering::Relaxed) * 1_000;
+    let window = *fixture.sink.window().end();
+    assert!(
+        (window / 2..=window + BATCH_BYTES).contains(&most_bytes),
+        "{most_bytes}"
+    );
     drop(shipping);
 }
 
@@ -263,10 +293,10 @@ async fn a_sink_that_takes_events_and_says_nothing_is_told_of_and_keeps_them() {
         failure.contains("`fake` has not answered for 15s"),
         "{failure}"
     );
-    // What comes meanwhile is sent, and no sign of life.
+    // What comes meanwhile waits, and is no sign of life.
     fixture.append(3, 100);
     tokio::time::sleep(PATIENCE).await;
-    assert_eq!(fixture.sink.n_sends.load(Ordering::Relaxed), 2);
+    assert_eq!(fixture.sink.n_sends.load(Ordering::Relaxed), 1);
     assert_eq!(fixture.sink.n_connects.load(Ordering::Relaxed), 1);
     assert!(delivery.failure().is_some());
     drop(shipping);

@@ -6,6 +6,7 @@ pub mod file;
 pub mod kafka;
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -64,9 +65,10 @@ pub trait AuditSink: Send + Sync {
     /// Cancel safety: none needed, it is always awaited to its end.
     async fn send(&mut self, batch: Batch) -> Result<(), Error>;
 
-    /// How many bytes of events may be sent and not yet delivered.
-    fn window(&self) -> usize {
-        8 << 20
+    /// How many bytes of events may be sent and not yet delivered before no further batch is: the least, which is what a sink
+    /// needs that gathers events, and the most, where shipping would be too slow with less.
+    fn window(&self) -> RangeInclusive<usize> {
+        1..=8 << 20
     }
 
     /// How long a working sink may take to deliver anything of what was sent; beyond that it is told of as failing.

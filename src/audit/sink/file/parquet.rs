@@ -16,6 +16,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -160,8 +161,9 @@ impl AuditSink for ParquetSink {
         "file"
     }
 
-    fn window(&self) -> usize {
-        self.window
+    /// A file's worth, so that files are not closed for want of events.
+    fn window(&self) -> RangeInclusive<usize> {
+        self.window..=self.window
     }
 
     fn patience(&self) -> Duration {

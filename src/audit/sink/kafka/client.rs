@@ -1,5 +1,6 @@
 //! The sink: an idempotent producer, the reports of its brokers, and a new producer when one is of no use any more.
 
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -46,6 +47,17 @@ struct Connected {
     producer: ThreadedProducer<Reports>,
     state: Arc<State>,
     limits: Limits,
+}
+
+/// A message that is ready to be sent.
+struct Encoded {
+    /// Of its event in the window.
+    number: usize,
+    key: String,
+    headers: OwnedHeaders,
+    /// When the request was taken up, since the epoch.
+    micros: Option<i64>,
+    value: Bytes,
 }
 
 /// What the sink shares with the thread that takes the reports.
@@ -109,31 +121,42 @@ impl KafkaSink {
         self.connected.as_ref().ok_or_else(not_connected)
     }
 
-    async fn send_event(&self, event: SpooledEvent, content: &ContentType) -> Result<(), Error> {
-        let Connected {
-            producer, state, ..
-        } = self.connected()?;
+    /// The message of an event; `None` of one that is none, which is put aside.
+    fn encode(
+        &self,
+        event: &SpooledEvent,
+        content: &ContentType,
+        state: &State,
+    ) -> Option<Encoded> {
         let number = state.window().push(event.clone());
         let schema_id = self.schema.as_ref().map_or(0, |schema| schema.id);
         let parts = EventParts::parse(&event.json).map_err(|error| error.to_string());
         let encoded = parts.and_then(|parts| {
-            let value = format::encode(self.config.format, schema_id, &event, &parts)?;
-            Ok((parts, value))
+            let value = format::encode(self.config.format, schema_id, event, &parts)?;
+            Ok(Encoded {
+                number,
+                key: parts.message_key(self.config.key),
+                headers: parts.headers(&self.config.source, content),
+                micros: parts.time_micros(),
+                value,
+            })
         });
-        let (parts, value) = match encoded {
-            Ok(encoded) => encoded,
-            Err(error) => {
-                let reason = format!("it is no audit event: {error}");
-                state.window().reject(number, reason);
-                return Ok(());
-            }
+        let rejected = |error| {
+            let reason = format!("it is no audit event: {error}");
+            state.window().reject(number, reason);
         };
-        let key = parts.message_key(self.config.key);
-        let mut record = BaseRecord::with_opaque_to(&self.config.topic, number)
-            .key(&key)
-            .payload(&*value)
-            .headers(parts.headers(&self.config.source, content));
-        if let Some(micros) = parts.time_micros() {
+        encoded.map_err(rejected).ok()
+    }
+
+    async fn produce(&self, encoded: Encoded, connected: &Connected) -> Result<(), Error> {
+        let Connected {
+            producer, state, ..
+        } = connected;
+        let mut record = BaseRecord::with_opaque_to(&self.config.topic, encoded.number)
+            .key(&encoded.key)
+            .payload(&*encoded.value)
+            .headers(encoded.headers);
+        if let Some(micros) = encoded.micros {
             record = record.timestamp(micros.div_euclid(1000));
         }
         loop {
@@ -142,7 +165,8 @@ impl KafkaSink {
                 Err((KafkaError::MessageProduction(code), refused)) => match Fault::of(code) {
                     Fault::Full => refused,
                     Fault::OfTheEvent => {
-                        state.window().reject(number, reason(code, value.len()));
+                        let reason = reason(code, encoded.value.len());
+                        state.window().reject(encoded.number, reason);
                         return Ok(());
                     }
                     Fault::OfTheProducer => return Err(self.error(code)),
@@ -279,6 +303,8 @@ fn client_config(config: &Config) -> ClientConfig {
         .set("acks", "all")
         .set("compression.type", "zstd")
         .set("linger.ms", "5")
+        // A connection that swallows everything is given up after so long.
+        .set("socket.timeout.ms", "30000")
         // For ever: an event waits in the spool as long as it must.
         .set("message.timeout.ms", "0")
         // The broker judges what arrives compressed; here only what no topic takes is refused.
@@ -300,8 +326,8 @@ impl AuditSink for KafkaSink {
     }
 
     /// Enough for a batch to each of many partitions while the reports of others are on their way.
-    fn window(&self) -> usize {
-        32 << 20
+    fn window(&self) -> RangeInclusive<usize> {
+        1..=32 << 20
     }
 
     async fn connect(&mut self) -> Result<(), Error> {
@@ -339,9 +365,15 @@ impl AuditSink for KafkaSink {
     }
 
     async fn send(&mut self, batch: Batch) -> Result<(), Error> {
+        let connected = self.connected()?;
+        // Messages that come one right after the other go as one: what came later would wait for the answer, and librdkafka's
+        // thread looks at messages that wait for one of their partition again and again without a pause (2.12).
         let content = self.content_type();
-        for event in batch.events() {
-            self.send_event(event.clone(), &content).await?;
+        let encoded = batch.events().iter();
+        let encoded = encoded.filter_map(|event| self.encode(event, &content, &connected.state));
+        let encoded: Vec<Encoded> = encoded.collect();
+        for encoded in encoded {
+            self.produce(encoded, connected).await?;
         }
         Ok(())
     }
