@@ -86,14 +86,31 @@ impl Work<'_> {
             order: self.source_order(connection).await?,
             range: self.range(connection).await?,
         };
-        let statement = match self.statement {
-            Statement::Cheapest => self.cheapest(connection, &join).await?,
+        let is_lateral = match self.statement {
+            Statement::Cheapest => self.is_lateral_cheaper(connection, &join).await?,
             #[cfg(test)]
-            Statement::Lateral => join.lateral(),
+            Statement::Lateral => true,
             #[cfg(test)]
-            Statement::Window => join.window(),
+            Statement::Window => false,
+        };
+        let statement = match is_lateral {
+            true => {
+                self.plan_for_lookups(connection).await?;
+                join.lateral()
+            }
+            false => join.window(),
         };
         self.receive(connection, &statement, sender).await
+    }
+
+    /// Rows that come from an index in the order of time are sorted no further than among those of one time. By itself the planner
+    /// takes the rows of a look-up for so few that it reads and sorts them all. Nor are look-ups worth a compiler's time.
+    async fn plan_for_lookups(&self, connection: &mut PgConnection) -> Result<(), Error> {
+        connection
+            .execute("SET enable_sort = off; SET jit = off")
+            .await
+            .map_err(|error| self.failed(error))?;
+        Ok(())
     }
 
     /// The moments between which source rows can be found.
@@ -108,17 +125,13 @@ impl Work<'_> {
         Ok((text(0)?, text(1)?))
     }
 
-    async fn cheapest(
+    async fn is_lateral_cheaper(
         &self,
         connection: &mut PgConnection,
         join: &sql::Join<'_>,
-    ) -> Result<String, Error> {
-        let (lateral, window) = (join.lateral(), join.window());
-        let cost = self.cost(connection, &lateral).await?;
-        Ok(match cost <= self.cost(connection, &window).await? {
-            true => lateral,
-            false => window,
-        })
+    ) -> Result<bool, Error> {
+        let lateral = self.cost(connection, &join.lateral()).await?;
+        Ok(lateral <= self.cost(connection, &join.window()).await?)
     }
 
     fn failed(&self, error: sqlx::Error) -> Error {
