@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::features::Selected;
 use super::output::{Output, remark};
-use super::{A_YEAR, Failed, explain};
+use super::{A_YEAR, Failed, explain, serve};
 use crate::features::FeatureStore;
 use crate::features::historical::{
     Entities, EntityTypes, FileFormat, FileSummary, Progress, Request,
@@ -66,11 +66,10 @@ pub(super) async fn run(
     let mut progress = |progress: Progress, n_written: usize| {
         show(&bar, progress, n_written as u64, n_rows);
     };
-    let written = joined
-        .write_file(&historical.out, format, &mut progress)
-        .await;
+    let writing = joined.write_file(&historical.out, format, &mut progress);
+    let written = serve::unless_stopped(writing).await;
     bar.finish_and_clear();
-    let summary = written.map_err(|error| Failed::Command(Some(explain(&error))))?;
+    let summary = written?.map_err(|error| Failed::Command(Some(explain(&error))))?;
     if output.is_json() {
         return Ok(output.json(&json!({
             "path": summary.path,

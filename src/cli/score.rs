@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
 use super::output::{Output, remark};
-use super::{A_YEAR, Failed, predict};
+use super::{A_YEAR, Failed, predict, serve};
 use crate::app::App;
 use crate::config::{Config, Environment};
-use crate::predict::score::{Audited, FeaturesFrom, Progress, Request, Source, Summary};
+use crate::predict::score::{
+    Audited, FeaturesFrom, Progress, Request, RowsPerCall, Source, Summary,
+};
 use crate::types::deadline::Deadline;
 use crate::types::names::ModelRef;
 use crate::types::request::RequestContext;
@@ -32,9 +34,9 @@ pub(super) struct Args {
     /// Also write the features as the model was given them, as `view__feature`
     #[arg(long)]
     with_features: bool,
-    /// Rows that the model is run on at once
-    #[arg(long, value_name = "N", default_value_t = crate::predict::score::ROWS_PER_CALL)]
-    rows_per_call: NonZeroUsize,
+    /// Rows that the model is run on at once [default: 8192, fewer where a row has over 32 values]
+    #[arg(long, value_name = "N")]
+    rows_per_call: Option<NonZeroUsize>,
     /// Also leave an audit event with rows, features and outputs for each call
     #[arg(long)]
     audit_rows: bool,
@@ -63,10 +65,10 @@ pub(super) async fn run(
         .map_err(|error| Failed::Start(format!("{error:#}")))?;
     let bar = ProgressBar::new(0);
     let mut tell = |progress: Progress| show(&bar, progress);
-    let scored = app.api().predictor.score(&request, &mut tell).await;
+    let scored = serve::unless_stopped(app.api().predictor.score(&request, &mut tell)).await;
     bar.finish_and_clear();
     app.stop().await;
-    let summary = scored.map_err(|error| Failed::command(&error))?;
+    let summary = scored?.map_err(|error| Failed::command(&error))?;
     if output.is_json() {
         return Ok(output.json(&summary)?);
     }
@@ -84,7 +86,9 @@ fn request(args: Args) -> Result<Request, Failed> {
             Features::Online => FeaturesFrom::Online,
         }),
         with_features: args.with_features,
-        rows_per_call: args.rows_per_call,
+        rows_per_call: args
+            .rows_per_call
+            .map_or(RowsPerCall::Many, RowsPerCall::Asked),
         again: args.again,
         audited: match args.audit_rows {
             true => Audited::Calls,

@@ -21,6 +21,17 @@ pub(super) async fn run(config: Config, environment: Environment) -> Result<(), 
     }
 }
 
+/// Work that takes long, until a signal ends it: then it is dropped, which puts away what it has begun, such as a file that is
+/// not whole, a statement of a database or a job of a cluster. The process waits for that.
+pub(super) async fn unless_stopped<T>(work: impl Future<Output = T>) -> Result<T, Failed> {
+    let shutdown = Shutdown::new();
+    drop(stop_on_signals(&shutdown)?);
+    tokio::select! {
+        done = work => Ok(done),
+        () = shutdown.stopped() => Err(Failed::Command(Some("stopped before the end".to_owned()))),
+    }
+}
+
 /// SIGTERM and SIGINT ask for an orderly stop. The future resolves when one of them comes a second time.
 pub(super) fn stop_on_signals(
     shutdown: &Shutdown,

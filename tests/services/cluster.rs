@@ -162,6 +162,14 @@ impl Place {
         }
     }
 
+    /// The same of definitions that are others.
+    fn assert_same_but_notes(&self, cluster: &str, one_machine: &str) {
+        let (cluster, one_machine) = (self.table(cluster), self.table(one_machine));
+        assert!(cluster.num_rows() > 0);
+        assert_eq!(cluster.schema().fields(), one_machine.schema().fields());
+        assert_eq!(cluster.columns(), one_machine.columns());
+    }
+
     /// Staged files that are left.
     fn staged(&self) -> usize {
         fs_err::read_dir(self.path("staging")).unwrap().count()
@@ -264,6 +272,12 @@ impl Drop for Process {
 }
 
 fn scheduler(place: &Place) -> (Process, String) {
+    let (process, address) = listened_to_scheduler(place);
+    (process.ignore(), address)
+}
+
+/// One of which is read what it says.
+fn listened_to_scheduler(place: &Place) -> (Process, String) {
     let bind = ["--bind", "127.0.0.1:0", "--executor-timeout", "4s"];
     let mut process = Process::start(place, &[&["scheduler"], &bind[..]].concat());
     let line = process.wait_for("scheduler at df://");
@@ -273,7 +287,7 @@ fn scheduler(place: &Place) -> (Process, String) {
         .unwrap()
         .trim()
         .to_owned();
-    (process.ignore(), address)
+    (process, address)
 }
 
 fn executor(place: &Place, scheduler: &str) -> Process {
@@ -336,6 +350,87 @@ fn a_cluster_joins_and_scores_as_one_machine_also_when_an_executor_is_killed() {
 }
 
 #[test]
+fn a_command_that_is_stopped_ends_its_job_and_leaves_nothing() {
+    let place = Place::new();
+    let (mut scheduler, address) = listened_to_scheduler(&place);
+    let mut executor = executor(&place, &address);
+    let mut job = place.score(Some(&address), "stopped.parquet");
+    // As many calls as rows.
+    job.args(["--rows-per-call", "1"]);
+    let job = job.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let job = job.unwrap();
+    executor.wait_for("Finished task");
+    let id = job.id().to_string();
+    let told = Command::new("kill").args(["-INT", &id]).status();
+    assert!(told.unwrap().success());
+    let stopped = job.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&stopped.stderr);
+    assert_eq!(stopped.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("stopped before the end"), "{stderr}");
+    scheduler.wait_for("Job cancelled");
+    let executor = executor.ignore();
+    assert_eq!(place.staged(), 0);
+    let names = fs_err::read_dir(place.directory.path()).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let left: Vec<String> = names
+        .filter(|name| name.contains("stopped") || name.starts_with(".tmp"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+    // It has a core for others again.
+    done(&mut place.join(None, "here.parquet"));
+    done(&mut place.join(Some(&address), "there.parquet"));
+    place.assert_same("there.parquet", "here.parquet");
+    assert!(executor.stop());
+    assert!(scheduler.stop());
+}
+
+#[test]
+fn an_executor_that_has_other_features_or_models_refuses() {
+    let place = Place::new();
+    let fails = |executor_place: &Place, reason: &str| {
+        let (scheduler, address) = scheduler(&place);
+        let executor = executor(executor_place, &address).ignore();
+        let output = place.score(Some(&address), "refused.parquet").output();
+        let output = output.unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains(reason), "{stderr}");
+        assert!(!place.path("refused.parquet").exists());
+        assert_eq!(place.staged(), 0);
+        assert!(executor.stop());
+        assert!(scheduler.stop());
+    };
+    let other_source = Place::new();
+    let registry = other_source.path("feature_repo/registry.db");
+    let bytes = fs_err::read(&registry).unwrap();
+    let bytes = replaced(
+        &bytes,
+        b"driver_hourly_stats.parquet",
+        b"driver_hourly_slots.parquet",
+    );
+    fs_err::write(&registry, bytes).unwrap();
+    fails(&other_source, "are defined otherwise on this executor");
+
+    let no_models = Place::new();
+    fs_err::remove_dir_all(no_models.path("models")).unwrap();
+    fs_err::create_dir(no_models.path("models")).unwrap();
+    fails(&no_models, "driver_ranking");
+}
+
+/// The same bytes with another text of the same length.
+fn replaced(bytes: &[u8], text: &[u8], by: &[u8]) -> Vec<u8> {
+    assert_eq!(text.len(), by.len());
+    let mut replaced = bytes.to_vec();
+    for at in 0..=bytes.len() - text.len() {
+        if bytes[at..].starts_with(text) {
+            replaced[at..at + by.len()].copy_from_slice(by);
+        }
+    }
+    assert_ne!(replaced, bytes);
+    replaced
+}
+
+#[test]
 fn the_cluster_of_the_services_joins_as_one_machine() {
     let address = std::env::var("TERRARIUM_BALLISTA").expect("dev/services up ballista");
     let place = Place::new();
@@ -346,25 +441,26 @@ fn the_cluster_of_the_services_joins_as_one_machine() {
 }
 
 #[test]
-fn entity_rows_can_lie_in_an_object_store() {
+fn sources_and_entity_rows_can_lie_in_an_object_store() {
     let server = std::env::var("TERRARIUM_S3").expect("dev/services up s3");
     let bucket = format!("cluster-{}", std::process::id());
-    let of_bucket = |method: &str| {
+    let in_bucket = |method: &str, key: &str, body: &[u8]| {
         let host = server.trim_start_matches("http://");
         let mut stream = TcpStream::connect(host).unwrap();
         let lines = [
-            format!("{method} /{bucket} HTTP/1.1"),
+            format!("{method} /{bucket}{key} HTTP/1.1"),
             format!("Host: {host}"),
-            "Content-Length: 0".to_owned(),
+            format!("Content-Length: {}", body.len()),
             "Connection: close".to_owned(),
         ];
         let request = lines.join("\r\n") + "\r\n\r\n";
         stream.write_all(request.as_bytes()).unwrap();
+        stream.write_all(body).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         answer
     };
-    assert!(of_bucket("PUT").starts_with("HTTP/1.1 200"));
+    assert!(in_bucket("PUT", "", b"").starts_with("HTTP/1.1 200"));
     let environment = [
         ("AWS_ENDPOINT_URL", server.as_str()),
         ("AWS_REGION", "us-east-1"),
@@ -378,12 +474,28 @@ fn entity_rows_can_lie_in_an_object_store() {
             .to_vec(),
         ..Place::new()
     };
+    done(&mut place.score(None, "here.parquet"));
+    // From now on all processes have the source of the drivers' statistics there.
+    let local = "../features/driver_hourly_stats.parquet";
+    let mut remote = format!("s3://{bucket}/");
+    while remote.len() + ".parquet".len() < local.len() {
+        remote.push('s');
+    }
+    remote.push_str(".parquet");
+    let source = place.path("features/driver_hourly_stats.parquet");
+    let key = &remote[format!("s3://{bucket}").len()..];
+    let put = in_bucket("PUT", key, &fs_err::read(&source).unwrap());
+    assert!(put.starts_with("HTTP/1.1 200"), "{put}");
+    fs_err::remove_file(source).unwrap();
+    let registry = place.path("feature_repo/registry.db");
+    let bytes = fs_err::read(&registry).unwrap();
+    let bytes = replaced(&bytes, local.as_bytes(), remote.as_bytes());
+    fs_err::write(registry, bytes).unwrap();
     let (scheduler, address) = scheduler(&place);
     let executor = executor(&place, &address).ignore();
-    done(&mut place.score(None, "here.parquet"));
     done(&mut place.score(Some(&address), "there.parquet"));
-    place.assert_same("there.parquet", "here.parquet");
-    let left = of_bucket("GET");
+    place.assert_same_but_notes("there.parquet", "here.parquet");
+    let left = in_bucket("GET", "", b"");
     assert!(
         left.starts_with("HTTP/1.1 200") && !left.contains("terrarium-"),
         "{left}"

@@ -15,8 +15,8 @@ use super::super::Failed;
 use super::{Executor, seconds};
 use crate::app::App;
 use crate::config::{Config, Environment};
-use crate::features::cluster::Stores;
-use crate::predict::score::cluster::{Here, ScorePhysicalCodec};
+use crate::features::cluster::{PhysicalCodec, Stores};
+use crate::predict::score::cluster::{Here, ScoreNodes};
 use crate::shutdown::Shutdown;
 
 /// How long to look for the scheduler, which may start at the same time.
@@ -92,7 +92,7 @@ pub(super) async fn run(
                 .with_object_store_registry(Arc::new(Stores::default()))
                 .build_arc()
         })),
-        override_physical_codec: Some(Arc::new(ScorePhysicalCodec::of_executor(here))),
+        override_physical_codec: Some(Arc::new(PhysicalCodec::with(ScoreNodes::of_executor(here)))),
         ..defaults
     };
     let done = start_executor_process(Arc::new(process)).await;

@@ -11,8 +11,8 @@ use tokio::net::TcpListener;
 
 use super::super::{Failed, serve};
 use super::{Scheduler, seconds};
-use crate::features::cluster::session;
-use crate::predict::score::cluster::{ScoreLogicalCodec, ScorePhysicalCodec, ScorePlanner};
+use crate::features::cluster::{LogicalCodec, PhysicalCodec, session};
+use crate::predict::score::cluster::{ScoreNodes, ScorePlanner};
 use crate::shutdown::Shutdown;
 
 /// Of one plan: the files of a source are part of it.
@@ -52,8 +52,8 @@ pub(super) async fn run(args: Scheduler) -> Result<(), Failed> {
         override_session_builder: Some(Arc::new(|config| {
             session(config, &[Arc::new(ScorePlanner)])
         })),
-        override_logical_codec: Some(Arc::new(ScoreLogicalCodec::default())),
-        override_physical_codec: Some(Arc::new(ScorePhysicalCodec::default())),
+        override_logical_codec: Some(Arc::new(LogicalCodec::with(ScoreNodes::default()))),
+        override_physical_codec: Some(Arc::new(PhysicalCodec::with(ScoreNodes::default()))),
         ..SchedulerConfig::default()
     };
     let cluster = BallistaCluster::new_from_config(&config).await;

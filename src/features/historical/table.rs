@@ -13,6 +13,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
+use parquet::schema::types::ColumnPath;
 use ring::digest::{Context, SHA256};
 use tempfile::NamedTempFile;
 
@@ -20,6 +21,10 @@ use super::fingerprint::hexadecimal;
 
 /// Of a row group that is not written yet; it bounds the memory.
 const MAX_GROUP_BYTES: usize = 64 * 1024 * 1024;
+
+/// Of the dictionary of a column of numbers that are no integers, within a row group: either a few come again and again, or nearly all
+/// differ, and then looking each of them up is for nothing.
+const FLOAT_DICTIONARY_BYTES: usize = 64 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileFormat {
@@ -174,10 +179,17 @@ pub fn parquet_properties(schema: &SchemaRef) -> WriterProperties {
         .map(|(key, value)| KeyValue::new(key.clone(), value.clone()))
         .collect();
     notes.sort_by(|a, b| a.key.cmp(&b.key));
-    WriterProperties::builder()
+    let mut properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
-        .set_key_value_metadata(Some(notes))
-        .build()
+        .set_key_value_metadata(Some(notes));
+    for field in schema.fields() {
+        if field.data_type().is_floating() {
+            let column = ColumnPath::new(vec![field.name().clone()]);
+            properties =
+                properties.set_column_dictionary_page_size_limit(column, FLOAT_DICTIONARY_BYTES);
+        }
+    }
+    properties.build()
 }
 
 fn csv_rows<W: Write>(writer: &mut csv::Writer<W>, batch: &RecordBatch) -> io::Result<()> {

@@ -35,8 +35,14 @@ use crate::types::timestamp::Timestamp;
 
 /// How often progress is told.
 const TICK: Duration = Duration::from_millis(100);
-/// Calls that are under way at once at most, whatever number of engines there is.
-pub(super) const MAX_CALLS: usize = 16;
+/// Engines that are kept busy at most.
+const MAX_ENGINES: usize = 16;
+
+/// Calls that are under way at once: more than there are engines, so that none waits while a result is written.
+pub(super) fn calls_at_once(n_engines: usize) -> usize {
+    let n_engines = n_engines.clamp(1, MAX_ENGINES);
+    n_engines + n_engines.div_ceil(2) + 1
+}
 
 /// Scores files with one version.
 pub(super) struct Scorer<'a> {
@@ -71,7 +77,16 @@ impl Scorer<'_> {
         let (time, began) = (Timestamp::now(), Instant::now());
         let entities = self.entities(part).await?;
         let used = self.used(part, entities.schema())?;
-        let notes = notes(&self.model, part, self.request, used, self.definitions()?);
+        let definitions = self.definitions()?;
+        let rows_per_call = self.rows_per_call;
+        let notes = notes(
+            &self.model,
+            part,
+            self.request,
+            rows_per_call,
+            used,
+            definitions,
+        );
         if part.is_of_directory && !self.request.again {
             let (path, notes) = (part.destination.clone(), notes.clone());
             let there = run_blocking(move || finished(&path, &notes)).await;
@@ -382,7 +397,7 @@ fn tables(
         let caller = Arc::clone(&caller);
         async move { caller.spawned(rows?).await }
     });
-    let answers = calls.buffered(n_engines.clamp(1, MAX_CALLS) + 1);
+    let answers = calls.buffered(calls_at_once(n_engines));
     let tables = answers.map(move |answers| {
         let answers = answers?;
         Ok(Table {

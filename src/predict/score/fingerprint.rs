@@ -34,6 +34,7 @@ pub(super) fn notes(
     model: &Resolved<ServingPlan>,
     part: &Part,
     request: &Request,
+    rows_per_call: usize,
     used: Used,
     definitions: HashMap<String, String>,
 ) -> HashMap<String, String> {
@@ -58,7 +59,7 @@ pub(super) fn notes(
         "definitions": definitions.get("terrarium.definitions"),
         "features": used.as_str(),
         "with_features": request.with_features,
-        "rows_per_call": request.rows_per_call,
+        "rows_per_call": rows_per_call,
     });
     let mut notes = definitions;
     notes.extend([

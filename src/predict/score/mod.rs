@@ -53,8 +53,34 @@ use crate::types::deadline::Deadline;
 use crate::types::names::ModelRef;
 use crate::types::request::RequestContext;
 
-/// Rows of a call where nothing else is said: so many that the way to the engine is cheap, so few that an engine is soon free.
-pub const ROWS_PER_CALL: NonZeroUsize = const { NonZeroUsize::new(1_024).unwrap() };
+/// Rows that a model is run on at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowsPerCall {
+    Asked(NonZeroUsize),
+    /// So few that an engine is soon free: for who else waits for it.
+    Few,
+    /// As many as are fast, where nobody else does.
+    Many,
+}
+
+impl RowsPerCall {
+    const FEW: usize = 1_024;
+    const MANY: usize = 8_192;
+    /// Of all columns that the model takes, together: it bounds the memory.
+    const MANY_VALUES: usize = 1 << 18;
+
+    /// A graph that fixes its number of rows gets that many.
+    fn of(self, plan: &ServingPlan) -> usize {
+        let wanted = match self {
+            Self::Asked(n_rows) => n_rows.get(),
+            Self::Few => Self::FEW,
+            Self::Many => {
+                (Self::MANY_VALUES / plan.columns.len().max(1)).clamp(Self::FEW, Self::MANY)
+            }
+        };
+        plan.fixed_rows.unwrap_or(wanted)
+    }
+}
 
 /// What is to be scored, by what, and where results go.
 #[derive(Debug, Clone)]
@@ -68,8 +94,7 @@ pub struct Request {
     pub features: Option<FeaturesFrom>,
     /// Also write the features as the model was given them, as `view__feature`.
     pub with_features: bool,
-    /// A graph that fixes its number of rows gets that many.
-    pub rows_per_call: NonZeroUsize,
+    pub rows_per_call: RowsPerCall,
     /// Score the parts of a directory also whose results are there.
     pub again: bool,
     pub audited: Audited,
@@ -120,8 +145,7 @@ impl Predictor {
     ) -> Result<Summary, Error> {
         let began = Instant::now();
         let model = Arc::new(self.one_version(&request.model)?);
-        let fixed_rows = model.version.plan.fixed_rows;
-        let rows_per_call = fixed_rows.unwrap_or(request.rows_per_call.get());
+        let rows_per_call = request.rows_per_call.of(&model.version.plan);
         let parts = listed(request).await?;
         let mut progress = Progress {
             n_files: parts.len(),

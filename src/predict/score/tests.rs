@@ -143,7 +143,7 @@ impl Bench {
             destination: self.at(to),
             features: None,
             with_features: false,
-            rows_per_call: ROWS_PER_CALL,
+            rows_per_call: RowsPerCall::Few,
             again: false,
             audited: Audited::Files,
             confined_to: None,
@@ -208,7 +208,8 @@ proptest! {
             let bench = Bench::start("");
             bench.put("rows.parquet", &x);
             let mut request = bench.request("rows.parquet", "scores.parquet");
-            request.rows_per_call = NonZeroUsize::new(rows_per_call).unwrap();
+            let rows_per_call = NonZeroUsize::new(rows_per_call).unwrap();
+            request.rows_per_call = RowsPerCall::Asked(rows_per_call);
             let scored = bench.score(&request).await;
             let good: Vec<bool> = x.iter().map(|x| *x != 1_000).collect();
             if !good.contains(&true) {
@@ -323,7 +324,7 @@ async fn each_result_has_one_event_that_tells_its_checksum() {
 
     let calls = Request {
         audited: Audited::Calls,
-        rows_per_call: NonZeroUsize::new(2).unwrap(),
+        rows_per_call: RowsPerCall::Asked(NonZeroUsize::new(2).unwrap()),
         ..request
     };
     bench.score(&calls).await.unwrap();

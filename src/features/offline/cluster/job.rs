@@ -6,10 +6,12 @@
 //! A result that nobody wants any more cancels the job.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::UInt64Type;
 use ballista_core::JobId;
+use ballista_core::config::BALLISTA_CLIENT_PULL;
 use ballista_core::execution_plans::DistributedQueryExec;
 use ballista_core::extension::SessionConfigExt;
 use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
@@ -30,6 +32,10 @@ use super::settings::Config;
 
 /// How often a job is sent in all, when its result is lost.
 const ATTEMPTS: usize = 3;
+/// For a scheduler that is told how a job ended.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What the cluster is told about a session.
 pub(crate) fn session_config(config: &Config) -> SessionConfig {
@@ -38,6 +44,9 @@ pub(crate) fn session_config(config: &Config) -> SessionConfig {
         // Partitions of both inputs of a join have to stay what they are.
         .with_ballista_adaptive_query_planner(false)
         .with_ballista_coalesce_enabled(false)
+        // A scheduler that tells by itself how a job is tells its name with the first news, which may be its end: too late to
+        // cancel it. It costs up to 50 ms of a job.
+        .set_bool(BALLISTA_CLIENT_PULL, true)
         .set_bool("datafusion.optimizer.repartition_file_scans", false)
 }
 
@@ -95,36 +104,32 @@ impl Job<'_> {
             () = sender.closed() => Attempt::Unwanted,
         };
         if let Some(job) = query.job_id() {
-            self.give_up(&job, &attempt).await;
+            let given_up = tokio::time::timeout(PATIENCE, self.give_up(&job, &attempt)).await;
+            let given_up = given_up.unwrap_or_else(|late| Err(late.into()));
+            if let Err(error) = given_up {
+                tracing::warn!("job {job} is left to the cluster: {error}");
+            }
         }
         attempt
     }
 
     /// Ends what still runs, and has executors throw the results away.
-    async fn give_up(&self, job: &JobId, attempt: &Attempt) {
+    async fn give_up(&self, job: &JobId, attempt: &Attempt) -> Result<(), BoxError> {
         let job_id = job.to_string();
-        let connected = SchedulerGrpcClient::connect(self.config.scheduler.url()).await;
-        let Ok(mut scheduler) = connected else {
-            return;
-        };
-        let told = match attempt {
+        let mut scheduler = SchedulerGrpcClient::connect(self.config.scheduler.url()).await?;
+        match attempt {
             Attempt::Unwanted => {
-                let cancelled = scheduler.cancel_job(CancelJobParams { job_id }).await;
-                cancelled.map(|_| ())
+                scheduler.cancel_job(CancelJobParams { job_id }).await?;
             }
             Attempt::Done | Attempt::Lost(_) | Attempt::Failed(_) => {
-                let cleaned = scheduler
-                    .clean_job_data(CleanJobDataParams {
-                        job_id,
-                        remove_stage_ids: Vec::new(),
-                    })
-                    .await;
-                cleaned.map(|_| ())
+                let all = CleanJobDataParams {
+                    job_id,
+                    remove_stage_ids: Vec::new(),
+                };
+                scheduler.clean_job_data(all).await?;
             }
-        };
-        if let Err(status) = told {
-            tracing::warn!("job {job} is left to the cluster: {status}");
         }
+        Ok(())
     }
 
     fn failed(&self, problem: String) -> Error {

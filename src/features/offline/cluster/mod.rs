@@ -47,7 +47,7 @@ use async_trait::async_trait;
 #[cfg(feature = "cluster")]
 pub(crate) use self::chain::{Chain, Then, plain_type};
 #[cfg(feature = "cluster")]
-pub(crate) use self::codec::{LogicalCodec, PhysicalCodec};
+pub(crate) use self::codec::{LogicalCodec, Nodes, PhysicalCodec};
 #[cfg(feature = "cluster")]
 pub(crate) use self::plan::{session, shuffled_by, sorted};
 pub use self::settings::{Config, Scheduler};

@@ -18,9 +18,9 @@ use super::super::source::Part;
 use super::super::summary::Counts;
 use super::super::{Audited, Error};
 use super::Spec;
-use super::codec::ScoreLogicalCodec;
+use super::codec::ScoreNodes;
 use super::node::Score;
-use crate::features::cluster::{Then, plain_type};
+use crate::features::cluster::{LogicalCodec, Then, plain_type};
 use crate::features::historical::{self, Entities};
 use crate::features::retrieve::Naming;
 
@@ -68,7 +68,7 @@ impl Scorer<'_> {
             filter_by_created_timestamp: false,
         };
         let then = then(spec, plain(entities.schema()), travelling(&layout.schema));
-        let codec = Arc::new(ScoreLogicalCodec::default());
+        let codec = Arc::new(LogicalCodec::with(ScoreNodes::default()));
         let Some(rows) = store.on_cluster(&request, then, codec).map_err(in_part)? else {
             return Ok(None);
         };

@@ -1,17 +1,12 @@
-//! How the node travels. What is not it is left to the codecs of joins.
+//! How the node travels.
 
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
-use datafusion::catalog::TableProvider;
-use datafusion::common::{DFSchema, TableReference};
-use datafusion::datasource::file_format::FileFormatFactory;
+use datafusion::common::DFSchema;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::TaskContext;
-use datafusion::logical_expr::{Extension, LogicalPlan};
+use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion_proto::logical_plan::LogicalExtensionCodec;
-use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
 use datafusion_proto::protobuf;
 use prost::Message;
 
@@ -19,14 +14,25 @@ use super::Spec;
 use super::exec::ScoreExec;
 use super::node::Score;
 use super::task::Here;
-use crate::features::cluster::{Envelope, LogicalCodec, PhysicalCodec};
+use crate::features::cluster::{Envelope, Nodes};
 
-const MAGIC: &str = "terrarium.score";
+/// Of clients and of schedulers, which run nothing, and of executors.
+#[derive(Debug, Default)]
+pub(crate) struct ScoreNodes {
+    here: Option<Here>,
+}
 
-fn envelope(spec: &Spec, entities: &Schema, schema: &Schema) -> Result<Envelope> {
-    let entities = protobuf::Schema::try_from(entities);
-    let entities = entities.map_err(|error| DataFusionError::Plan(error.to_string()))?;
-    Ok(Envelope::of(MAGIC, spec, schema)?.with_attached(entities.encode_to_vec()))
+impl ScoreNodes {
+    pub(crate) fn of_executor(here: Here) -> Self {
+        Self { here: Some(here) }
+    }
+
+    fn envelope(&self, spec: &Spec, entities: &Schema, schema: &Schema) -> Result<Envelope> {
+        let entities = protobuf::Schema::try_from(entities);
+        let entities = entities.map_err(|error| DataFusionError::Plan(error.to_string()))?;
+        let envelope = Envelope::of(self.magic(), spec, schema)?;
+        Ok(envelope.with_attached(entities.encode_to_vec()))
+    }
 }
 
 fn entities(envelope: &Envelope) -> Result<SchemaRef> {
@@ -38,124 +44,62 @@ fn entities(envelope: &Envelope) -> Result<SchemaRef> {
     })?))
 }
 
-/// Of clients and schedulers.
-#[derive(Debug, Default)]
-pub(crate) struct ScoreLogicalCodec {
-    behind: LogicalCodec,
+/// The rows that are scored.
+fn only<T: Clone>(inputs: &[T]) -> Result<T> {
+    match inputs {
+        [input] => Ok(input.clone()),
+        _ => Err(DataFusionError::Plan(format!(
+            "Score has one input, and the plan {}",
+            inputs.len()
+        ))),
+    }
 }
 
-impl LogicalExtensionCodec for ScoreLogicalCodec {
-    fn try_decode(
+impl Nodes for ScoreNodes {
+    fn magic(&self) -> &'static str {
+        "terrarium.score"
+    }
+
+    fn logical(
         &self,
-        bytes: &[u8],
+        envelope: Envelope,
         inputs: &[LogicalPlan],
-        context: &TaskContext,
-    ) -> Result<Extension> {
-        let (Some(envelope), [input]) = (Envelope::read(MAGIC, bytes)?, inputs) else {
-            return self.behind.try_decode(bytes, inputs, context);
-        };
-        let score = Score {
+    ) -> Result<Arc<dyn UserDefinedLogicalNode>> {
+        Ok(Arc::new(Score {
             spec: envelope.spec()?,
             entities: entities(&envelope)?,
-            input: input.clone(),
+            input: only(inputs)?,
             schema: Arc::new(DFSchema::try_from(envelope.schema()?)?),
-        };
-        Ok(Extension {
-            node: Arc::new(score),
-        })
+        }))
     }
 
-    fn try_encode(&self, extension: &Extension, bytes: &mut Vec<u8>) -> Result<()> {
-        let Some(score) = extension.node.as_any().downcast_ref::<Score>() else {
-            return self.behind.try_encode(extension, bytes);
-        };
-        envelope(&score.spec, &score.entities, score.schema.as_arrow())?.write(bytes);
-        Ok(())
-    }
-
-    fn try_decode_table_provider(
+    fn physical(
         &self,
-        bytes: &[u8],
-        table: &TableReference,
-        schema: SchemaRef,
-        context: &TaskContext,
-    ) -> Result<Arc<dyn TableProvider>> {
-        self.behind
-            .try_decode_table_provider(bytes, table, schema, context)
-    }
-
-    fn try_encode_table_provider(
-        &self,
-        table: &TableReference,
-        node: Arc<dyn TableProvider>,
-        bytes: &mut Vec<u8>,
-    ) -> Result<()> {
-        self.behind.try_encode_table_provider(table, node, bytes)
-    }
-
-    fn try_decode_file_format(
-        &self,
-        bytes: &[u8],
-        context: &TaskContext,
-    ) -> Result<Arc<dyn FileFormatFactory>> {
-        self.behind.try_decode_file_format(bytes, context)
-    }
-
-    fn try_encode_file_format(
-        &self,
-        bytes: &mut Vec<u8>,
-        node: Arc<dyn FileFormatFactory>,
-    ) -> Result<()> {
-        self.behind.try_encode_file_format(bytes, node)
-    }
-}
-
-/// Of schedulers, which run nothing, and executors.
-#[derive(Debug, Default)]
-pub(crate) struct ScorePhysicalCodec {
-    behind: PhysicalCodec,
-    here: Option<Here>,
-}
-
-impl ScorePhysicalCodec {
-    pub(crate) fn of_executor(here: Here) -> Self {
-        Self {
-            behind: PhysicalCodec::default(),
-            here: Some(here),
-        }
-    }
-}
-
-impl PhysicalExtensionCodec for ScorePhysicalCodec {
-    fn try_decode(
-        &self,
-        bytes: &[u8],
+        envelope: &Envelope,
         inputs: &[Arc<dyn ExecutionPlan>],
-        context: &TaskContext,
-        converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let (Some(envelope), [input]) = (Envelope::read(MAGIC, bytes)?, inputs) else {
-            return self.behind.try_decode(bytes, inputs, context, converter);
-        };
         Ok(Arc::new(ScoreExec::new(
             envelope.spec()?,
-            entities(&envelope)?,
-            Arc::clone(input),
+            entities(envelope)?,
+            only(inputs)?,
             Arc::new(envelope.schema()?),
             self.here.clone(),
         )))
     }
 
-    fn try_encode(
-        &self,
-        node: Arc<dyn ExecutionPlan>,
-        bytes: &mut Vec<u8>,
-        converter: &dyn PhysicalProtoConverterExtension,
-    ) -> Result<()> {
-        let Some(exec) = node.downcast_ref::<ScoreExec>() else {
-            return self.behind.try_encode(node, bytes, converter);
+    fn of_logical(&self, node: &dyn UserDefinedLogicalNode) -> Result<Option<Envelope>> {
+        let Some(score) = node.as_any().downcast_ref::<Score>() else {
+            return Ok(None);
         };
-        envelope(&exec.spec, &exec.entities, &exec.schema())?.write(bytes);
-        Ok(())
+        self.envelope(&score.spec, &score.entities, score.schema.as_arrow())
+            .map(Some)
+    }
+
+    fn of_physical(&self, node: &Arc<dyn ExecutionPlan>) -> Result<Option<Envelope>> {
+        let Some(exec) = node.downcast_ref::<ScoreExec>() else {
+            return Ok(None);
+        };
+        self.envelope(&exec.spec, &exec.entities, &exec.schema())
+            .map(Some)
     }
 }

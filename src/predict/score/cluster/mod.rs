@@ -19,7 +19,7 @@ mod exec;
 mod node;
 mod task;
 
-pub(crate) use self::codec::{ScoreLogicalCodec, ScorePhysicalCodec};
+pub(crate) use self::codec::ScoreNodes;
 pub(crate) use self::node::ScorePlanner;
 pub(crate) use self::task::Here;
 

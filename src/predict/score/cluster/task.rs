@@ -14,7 +14,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
 use super::super::calls::{Caller, Rows, Used};
-use super::super::file::{MAX_CALLS, columns};
+use super::super::file::{calls_at_once, columns};
 use super::super::fingerprint;
 use super::super::layout::{Layout, Shown};
 use super::super::summary::Counts;
@@ -72,7 +72,7 @@ pub(super) fn score(
         let task = Arc::clone(&task);
         async move { task.table(call?).await }
     });
-    Ok(tables.buffered(n_engines.clamp(1, MAX_CALLS) + 1).boxed())
+    Ok(tables.buffered(calls_at_once(n_engines)).boxed())
 }
 
 struct Task {
