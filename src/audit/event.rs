@@ -52,7 +52,9 @@ use crate::types::difference::{Difference, OutputDifference};
 use crate::types::feature::{FeatureCell, FeatureRows};
 use crate::types::names::{ModelRef, ModelVersion};
 use crate::types::prediction::{NamedOutput, Prediction, ServedBy, Timings, VariantRows};
-use crate::types::request::{Cells, ColumnPlace, PredictRequest, RequestColumn, RequestInputs};
+use crate::types::request::{
+    Cells, ColumnPlace, PredictRequest, RequestColumn, RequestContext, RequestInputs,
+};
 use crate::types::scoring::Payload;
 use crate::types::tensor::NamedTensor;
 use crate::types::timestamp::Timestamp;
@@ -252,16 +254,9 @@ impl<'a> Event<'a> {
             let columns = Columns::at(request.inputs.columns(), place, redaction);
             columns.filter(|_| !is_shadow)
         };
-        let principal = request.context.principal.as_deref();
+        let model = Model::new(&request.model, subject.served_by);
+        let context = &request.context;
         Self {
-            id: Text(subject.id),
-            time: subject.time,
-            request_id: &request.context.request_id,
-            trace_id: request.context.trace_id.as_deref(),
-            principal: principal.and_then(|text| redacted_text(text, redaction)),
-            surface: request.context.surface.as_str(),
-            model: Model::new(&request.model, subject.served_by),
-            variants: None,
             shadow_of: subject.shadow_of.map(Text),
             n_rows: request.inputs.n_rows() as u64,
             entities: columns(ColumnPlace::Entities),
@@ -272,14 +267,15 @@ impl<'a> Event<'a> {
                 .as_deref()
                 .filter(|_| !is_shadow)
                 .and_then(|params| Params::of(params, redaction)),
-            features: None,
-            outputs: None,
             status,
-            error: None,
-            difference: None,
-            timings_us,
-            cached: None,
-            batch: None,
+            ..Self::bare(
+                subject.id,
+                subject.time,
+                context,
+                redaction,
+                model,
+                timings_us,
+            )
         }
     }
 
@@ -289,19 +285,42 @@ impl<'a> Event<'a> {
         file: &ScoredFile<'a>,
         redaction: Option<&'a Redaction>,
     ) -> Self {
-        let context = file.context;
+        let model = Model::new(file.requested, Some(file.served_by));
+        let timings_us = TimingsUs::total(file.took);
+        Self {
+            n_rows: file.n_rows,
+            batch: Some(BatchFields {
+                source: file.source,
+                destination: file.destination,
+                sha256: file.sha256,
+                n_failed: file.n_failed,
+                features: file.features,
+            }),
+            ..Self::bare(id, file.time, file.context, redaction, model, timings_us)
+        }
+    }
+
+    /// Who asked whom when, and that it went well.
+    fn bare(
+        id: Uuid,
+        time: Timestamp,
+        context: &'a RequestContext,
+        redaction: Option<&'a Redaction>,
+        model: Model<'a>,
+        timings_us: TimingsUs,
+    ) -> Self {
         let principal = context.principal.as_deref();
         Self {
             id: Text(id),
-            time: file.time,
+            time,
             request_id: &context.request_id,
             trace_id: context.trace_id.as_deref(),
             principal: principal.and_then(|text| redacted_text(text, redaction)),
             surface: context.surface.as_str(),
-            model: Model::new(file.requested, Some(file.served_by)),
+            model,
             variants: None,
             shadow_of: None,
-            n_rows: file.n_rows,
+            n_rows: 0,
             entities: None,
             inputs: None,
             rows: None,
@@ -311,15 +330,9 @@ impl<'a> Event<'a> {
             status: Status::Ok,
             error: None,
             difference: None,
-            timings_us: TimingsUs::total(file.took),
+            timings_us,
             cached: None,
-            batch: Some(BatchFields {
-                source: file.source,
-                destination: file.destination,
-                sha256: file.sha256,
-                n_failed: file.n_failed,
-                features: file.features,
-            }),
+            batch: None,
         }
     }
 }
