@@ -36,7 +36,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .await?
         .tap_io(|stream| stream.set_nodelay(true).expect("nodelay"));
     let http = axum::serve(listener, routes);
-    tokio::try_join!(async { Ok::<_, Box<dyn Error>>(http.await?) }, async { Ok(grpc.await?) })?;
+    tokio::try_join!(async { Ok::<_, Box<dyn Error>>(http.await?) }, async {
+        Ok(grpc.await?)
+    })?;
     Ok(())
 }
 

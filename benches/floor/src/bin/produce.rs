@@ -52,7 +52,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let messages = read(&brokers, &from, n_messages.parse()?)?;
     let (n_messages, n_bytes) = (
         messages.len(),
-        messages.iter().map(|message| message.value.len()).sum::<usize>(),
+        messages
+            .iter()
+            .map(|message| message.value.len())
+            .sum::<usize>(),
     );
     let reports = Reports::default();
     let producer: BaseProducer<Reports> = ClientConfig::new()
@@ -84,7 +87,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         producer.poll(Duration::ZERO);
     }
-    while reports.n_arrived.load(Ordering::Relaxed) + reports.n_failed.load(Ordering::Relaxed) < n_messages {
+    while reports.n_arrived.load(Ordering::Relaxed) + reports.n_failed.load(Ordering::Relaxed)
+        < n_messages
+    {
         producer.poll(Duration::from_millis(1));
     }
     let seconds = begun.elapsed().as_secs_f64();
@@ -92,7 +97,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     if n_failed > 0 {
         return Err(format!("{n_failed} messages were not delivered").into());
     }
-    println!("{}", json!({"messages": n_messages, "bytes": n_bytes, "seconds": seconds}));
+    println!(
+        "{}",
+        json!({"messages": n_messages, "bytes": n_bytes, "seconds": seconds})
+    );
     Ok(())
 }
 
@@ -105,7 +113,11 @@ fn read(brokers: &str, topic: &str, n_messages: usize) -> Result<Vec<Kept>, Box<
         .create()?;
     let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT)?;
     let mut places = TopicPartitionList::new();
-    for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+    for partition in metadata
+        .topics()
+        .iter()
+        .flat_map(|topic| topic.partitions())
+    {
         places.add_partition_offset(topic, partition.id(), Offset::Beginning)?;
     }
     consumer.assign(&places)?;
@@ -115,7 +127,9 @@ fn read(brokers: &str, topic: &str, n_messages: usize) -> Result<Vec<Kept>, Box<
         messages.push(Kept {
             key: message.key().unwrap_or_default().to_vec(),
             value: message.payload().unwrap_or_default().to_vec(),
-            headers: message.headers().map_or_else(OwnedHeaders::new, |headers| headers.detach()),
+            headers: message
+                .headers()
+                .map_or_else(OwnedHeaders::new, |headers| headers.detach()),
             timestamp: message.timestamp().to_millis().unwrap_or_default(),
         });
     }

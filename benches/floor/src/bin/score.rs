@@ -49,7 +49,9 @@ fn main() -> Result<(), Box<dyn Error>> {
                 })
             })
             .collect();
-        let sums = threads.into_iter().map(|thread| thread.join().expect("a thread"));
+        let sums = threads
+            .into_iter()
+            .map(|thread| thread.join().expect("a thread"));
         sums.sum()
     });
     println!("{:.6} {sum}", started.elapsed().as_secs_f64());
