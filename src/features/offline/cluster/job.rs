@@ -1,8 +1,8 @@
 //! One job on the cluster: a plan is sent, its rows come back in their order.
 //!
 //! Ballista runs tasks of an executor that went away again, also those whose results are lost with it. What it does not see to
-//! is an executor that goes between the end of a job and the end of its result: then the job is sent again, and the rows
-//! that came already are passed over.
+//! is an executor that goes between the end of a job and the end of its result; and once, after an executor was lost, a
+//! result came without its first rows. Then the job is sent again, and the rows that came already are passed over.
 //! A result that nobody wants any more cancels the job.
 
 use std::sync::Arc;
@@ -61,7 +61,7 @@ pub(crate) struct Job<'a> {
 enum Attempt {
     Done,
     Unwanted,
-    /// The job was taken, and then nothing more was heard of it or of its result.
+    /// The job was taken, and then nothing more was heard of it or of its result, or that is not whole.
     Lost(DataFusionError),
     Failed(DataFusionError),
 }
@@ -160,7 +160,7 @@ async fn receive(
         let first = n_seen;
         n_seen += batch.num_rows() as u64;
         if let Err(error) = check_numbers(&batch, first) {
-            return Attempt::Failed(error);
+            return Attempt::Lost(error);
         }
         let n_known = usize::try_from(n_sent.saturating_sub(first)).unwrap_or(usize::MAX);
         if n_known >= batch.num_rows() {
