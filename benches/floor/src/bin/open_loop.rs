@@ -3,12 +3,11 @@
 //! A load generator that waits for answers slows down with the server; this one does not, so it can ask for more than there is.
 //!
 //! `open_loop ADDRESS PATH BODY RATE SECONDS CONNECTIONS` prints one line of JSON: for each status how many answers and their
-//! times in microseconds, and what was not answered; the 99th percentile of the requests that were due in each second. A request
-//! that finds every connection busy counts as `not_sent`.
+//! times in microseconds, and what was not answered. A request that finds every connection busy counts as `not_sent`.
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
@@ -17,8 +16,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, sleep_until};
 
-/// In which second of the run it was due, its status, and how long it took.
-type Answer = Option<(usize, u16, Duration)>;
+type Answer = Option<(u16, Duration)>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -35,9 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (turns, waiting) = mpsc::channel::<Instant>(1);
     let waiting = Arc::new(Mutex::new(waiting));
     let (answers, mut answered) = mpsc::unbounded_channel::<Answer>();
-    let begun = Arc::new(OnceLock::<Instant>::new());
     for _ in 0..connections.parse()? {
-        let begun = begun.clone();
         let mut stream = TcpStream::connect(&address).await?;
         stream.set_nodelay(true)?;
         let (waiting, answers, request) = (waiting.clone(), answers.clone(), request.clone());
@@ -49,10 +45,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 let status = ask(&mut stream, &request).await;
                 let is_lost = status.is_none();
                 // The receiver lives as long as the process.
-                let second = begun
-                    .get()
-                    .map_or(0, |begun| (due - *begun).as_secs() as usize);
-                let _ = answers.send(status.map(|status| (second, status, due.elapsed())));
+                let _ = answers.send(status.map(|status| (status, due.elapsed())));
                 if is_lost {
                     return;
                 }
@@ -60,7 +53,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         });
     }
     drop(answers);
-    let begun = *begun.get_or_init(Instant::now);
+    let begun = Instant::now();
     let (n_due, mut n_not_sent) = ((rate * seconds) as u64, 0_u64);
     for number in 0..n_due {
         let due = begun + Duration::from_secs_f64(number as f64 / rate);
@@ -70,43 +63,29 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     drop(turns);
     let (mut times, mut n_lost) = (BTreeMap::<u16, Vec<u64>>::new(), 0_u64);
-    let mut by_second = vec![Vec::new(); seconds.ceil() as usize];
     while let Some(answer) = answered.recv().await {
         match answer {
-            Some((second, status, took)) => {
-                let micros = took.as_micros() as u64;
-                times.entry(status).or_default().push(micros);
-                if let Some(of_second) = by_second.get_mut(second) {
-                    of_second.push(micros);
-                }
-            }
+            Some((status, took)) => times
+                .entry(status)
+                .or_default()
+                .push(took.as_micros() as u64),
             None => n_lost += 1,
         }
     }
     let statuses: BTreeMap<String, _> = times
         .into_iter()
         .map(|(status, mut times)| {
-            let mut at = |share| percentile(&mut times, share);
-            let told = json!({"p50": at(0.5), "p99": at(0.99), "max": at(1.0), "n": times.len()});
+            times.sort_unstable();
+            let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+            let told = json!({"n": times.len(), "p50": at(0.5), "p99": at(0.99), "max": at(1.0)});
             (status.to_string(), told)
         })
         .collect();
-    let p99_by_second: Vec<_> = by_second
-        .iter_mut()
-        .map(|times| percentile(times, 0.99))
-        .collect();
     println!(
         "{}",
-        json!({"statuses": statuses, "lost": n_lost, "not_sent": n_not_sent, "due": n_due, "p99_by_second": p99_by_second})
+        json!({"statuses": statuses, "lost": n_lost, "not_sent": n_not_sent, "due": n_due})
     );
     Ok(())
-}
-
-/// `None` of nothing.
-fn percentile(times: &mut [u64], share: f64) -> Option<u64> {
-    times.sort_unstable();
-    let last = times.len().checked_sub(1)?;
-    times.get((last as f64 * share) as usize).copied()
 }
 
 /// The status of the answer, once all of it is here; `None` if the connection broke.
