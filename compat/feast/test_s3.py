@@ -17,7 +17,8 @@ from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, File
 from feast.protos.feast.core.Registry_pb2 import Registry
 from feast.types import Float64, Int64
 from repository import END, NOON, START
-from terrarium_process import Terrarium, run
+from server_process import ServerProcess, free_port
+from terrarium_process import Terrarium, binary, onnx_runtime, run
 
 QUESTION = ["stats:rate", "stats:trips"], {"driver_id": [1, 2, 3]}
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -108,3 +109,33 @@ def test_what_feast_applies_to_a_registry_in_s3_is_served_without_a_restart(repo
             assert time.monotonic() < deadline, server.log_tail()
             time.sleep(0.1)
         assert not differences(http_answer(server, by_service), expected)
+
+
+class Clustered(ServerProcess):
+    """A scheduler or an executor."""
+
+    def __init__(self, directory, name, says, *arguments):
+        self.name, self.says = name, says
+        super().__init__(directory, [binary(), name, *arguments], onnx_runtime())
+
+    def ask_ready(self):
+        return None if self.says in self.log.read_text(errors="replace") else f"`{self.says}` is not said yet"
+
+
+def test_executors_read_a_source_from_the_server_that_it_names(repo, monkeypatch):
+    # Nothing else says where the bucket is.
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    times = pa.array([NOON, NOON + timedelta(hours=2), NOON - timedelta(hours=1)], pa.timestamp("us", tz="UTC"))
+    pq.write_table(pa.table({"driver_id": [1, 2, 2], "event_timestamp": times}), repo.directory / "asked.parquet")
+    address = f"127.0.0.1:{free_port()}"
+    scheduler = Clustered(repo.directory, "scheduler", "scheduler at", "--bind", address)
+    listens = "--bind", f"127.0.0.1:{free_port()}", "--task-port", str(free_port()), "--vcores", "1"
+    executor = Clustered(repo.directory, "executor", "Executor registration succeed", "--scheduler", f"df://{address}", *listens)
+    settings = "--set", f"offline.cluster.scheduler=df://{address}", "--set", "offline.cluster.staging=staging"
+    question = "features", "historical", "--entities", "asked.parquet", "--features", "stats:rate,stats:trips"
+    with scheduler, executor:
+        done = run(repo.directory, *question, "--out", "found.parquet", *settings)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "Finished task" in executor.log.read_text()
+    found = pq.read_table(repo.directory / "found.parquet").to_pydict()
+    assert (found["rate"], found["trips"]) == ([0.5, 1 / 3, None], [7, 9, None])

@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{
     Array, ArrayRef, DictionaryArray, Float64Array, Int64Array, RecordBatch,
@@ -15,7 +16,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::TempDir;
 
-use crate::support::{copy, root};
+use crate::support::{Server, copy, root};
 
 /// 2026-11-15T12:30:00Z
 const TIME: i64 = 1_794_745_800_000_000;
@@ -173,6 +174,18 @@ impl Place {
     /// Staged files that are left.
     fn staged(&self) -> usize {
         fs_err::read_dir(self.path("staging")).unwrap().count()
+    }
+
+    /// Where nobody tells when, polled for until a deadline.
+    async fn nothing_staged_soon(&self) {
+        let mut every = tokio::time::interval(Duration::from_millis(5));
+        for _ in 0..2_000 {
+            every.tick().await;
+            if self.staged() == 0 {
+                return;
+            }
+        }
+        panic!("{} staged files are left", self.staged());
     }
 }
 
@@ -333,8 +346,6 @@ fn a_cluster_joins_and_scores_as_one_machine_also_when_an_executor_is_killed() {
     let job = job.spawn().unwrap();
     doomed.wait_for("Finished task");
     doomed.kill();
-    // In its place: the cores of the others may count as busy from now on, see docs/scale.md.
-    let fresh = executor(&place, &address).ignore();
     let killed = job.wait_with_output().unwrap();
     succeeded(&killed);
     place.assert_same("killed.parquet", "scored-here.parquet");
@@ -345,7 +356,7 @@ fn a_cluster_joins_and_scores_as_one_machine_also_when_an_executor_is_killed() {
     assert_eq!(summary(&killed), summary(&here));
 
     assert_eq!(place.staged(), 0);
-    for executor in executors.into_iter().chain([fresh]) {
+    for executor in executors {
         assert!(executor.stop());
     }
     assert!(scheduler.stop());
@@ -383,6 +394,55 @@ fn a_command_that_is_stopped_ends_its_job_and_leaves_nothing() {
     done(&mut place.join(Some(&address), "there.parquet"));
     place.assert_same("there.parquet", "here.parquet");
     assert!(executor.stop());
+    assert!(scheduler.stop());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_leaves_ends_the_job() {
+    let place = Place::new();
+    // No executor: the job cannot be done before its caller has left.
+    let (scheduler, address) = listened_to_scheduler(&place);
+    let staging = place.path("staging");
+    let cluster = [
+        format!("offline.cluster.scheduler={address}"),
+        format!("offline.cluster.staging={}", staging.display()),
+    ];
+    let mut server = Server::start(&cluster.each_ref().map(String::as_str)).await;
+    let body = r#"{"feature_service": "driver_ranking_v1",
+        "entities": {"driver_id": [1001], "event_timestamp": ["2026-11-15T12:30:00Z"]}}"#;
+    let wait = |mut scheduler: Process, text: &'static str| {
+        tokio::task::spawn_blocking(move || {
+            scheduler.wait_for(text);
+            scheduler
+        })
+    };
+    let scheduler = tokio::select! {
+        answer = server.post("/v1/features/historical", body) => panic!("{:?}", answer.bytes),
+        scheduler = wait(scheduler, "Job submitted") => scheduler.unwrap(),
+    };
+    assert_eq!(place.staged(), 1);
+    let scheduler = wait(scheduler, "Job cancelled").await.unwrap();
+    place.nothing_staged_soon().await;
+    server.stop().await;
+    assert!(scheduler.stop());
+}
+
+#[test]
+fn a_job_waits_for_its_first_executor_and_ends_without_its_last_one() {
+    let place = Place::new();
+    let (scheduler, address) = scheduler(&place);
+    let mut job = place.score(Some(&address), "lost.parquet");
+    let job = job.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let job = job.unwrap();
+    let mut only = executor(&place, &address);
+    only.wait_for("Finished task");
+    only.kill();
+    let lost = job.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&lost.stderr);
+    assert_eq!(lost.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("all executors were lost"), "{stderr}");
+    assert!(!place.path("lost.parquet").exists());
+    assert_eq!(place.staged(), 0);
     assert!(scheduler.stop());
 }
 

@@ -3,6 +3,8 @@
 //! Not here: what they run (`features::cluster`, `predict::score`).
 
 #[cfg(feature = "cluster")]
+mod cores;
+#[cfg(feature = "cluster")]
 mod executor;
 #[cfg(feature = "cluster")]
 mod scheduler;

@@ -10,6 +10,7 @@ use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
 use tokio::net::TcpListener;
 
 use super::super::{Failed, serve};
+use super::cores::Cores;
 use super::{Scheduler, seconds};
 use crate::features::cluster::{LogicalCodec, PhysicalCodec, session};
 use crate::predict::score::cluster::{ScoreNodes, ScorePlanner};
@@ -56,8 +57,9 @@ pub(super) async fn run(args: Scheduler) -> Result<(), Failed> {
         override_physical_codec: Some(Arc::new(PhysicalCodec::with(ScoreNodes::default()))),
         ..SchedulerConfig::default()
     };
-    let cluster = BallistaCluster::new_from_config(&config).await;
-    let cluster = cluster.map_err(|error| failed(&error))?;
+    let jobs = BallistaCluster::new_from_config(&config).await;
+    let jobs = jobs.map_err(|error| failed(&error))?.job_state();
+    let cluster = BallistaCluster::new(Arc::new(Cores::default()), jobs);
     let scheduler =
         create_scheduler::<LogicalPlanNode, PhysicalPlanNode>(cluster, Arc::new(config));
     let scheduler = scheduler.await.map_err(|error| failed(&error))?;

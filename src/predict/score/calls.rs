@@ -14,6 +14,7 @@ use futures::stream::{self, BoxStream, Stream, TryStreamExt};
 use uuid::Uuid;
 
 use super::cells::cells;
+use super::plain::Plain;
 use super::{Audited, Error};
 use crate::error::{ErrorClass, Failure};
 use crate::features::historical;
@@ -92,6 +93,8 @@ pub(super) struct Caller {
     pub(super) used: Used,
     /// The columns of the entity rows that the model has a use for: their places and names.
     pub(super) columns: Vec<(usize, String)>,
+    /// How rows become tensors without being cells, where they can.
+    pub(super) plain: Option<Plain>,
     pub(super) audited: Audited,
     pub(super) deadline: Deadline,
     pub(super) context: RequestContext,
@@ -108,11 +111,16 @@ impl Caller {
     /// Calls until every row is answered, or has failed alone.
     async fn answer(&self, rows: Rows) -> Result<Answers, Error> {
         let n_rows = rows.batch.num_rows();
+        if let Some(prediction) = self.call_plain(&rows.batch).await {
+            let outcome = Ok(prediction);
+            let parts = vec![Part { n_rows, outcome }];
+            return Ok(Answers { rows, parts });
+        }
         let (columns, joined) = run_here(true, || {
             let columns = self.request_columns(&rows.batch)?;
             Ok::<_, Error>((columns, self.joined(&rows.batch)?))
         })?;
-        let whole = self.request(columns);
+        let whole = self.request(RequestInputs::Columns(columns));
         let mut waiting: Vec<Range<usize>> = std::iter::once(0..n_rows).collect();
         let mut parts = Vec::new();
         let mut n_failed = 0;
@@ -152,6 +160,18 @@ impl Caller {
         parts.sort_by_key(|(start, _)| *start);
         let parts = parts.into_iter().map(|(_, part)| part).collect();
         Ok(Answers { rows, parts })
+    }
+
+    /// All rows in one call, if they are tensors already. `None` also where it fails: the call that is made of their cells tells
+    /// which row is to blame.
+    async fn call_plain(&self, rows: &RecordBatch) -> Option<Prediction> {
+        let plain = self.plain.as_ref()?;
+        let tensors = run_here(true, || plain.tensors(rows))?;
+        let request = self.request(RequestInputs::Tensors(tensors));
+        let prediction = self.call(&request, None).await.ok()?;
+        let mut outputs = prediction.outputs.iter();
+        let is_whole = outputs.all(|named| named.output.n_rows() == Some(rows.num_rows()));
+        is_whole.then_some(prediction)
     }
 
     /// One call, once there is room for it.
@@ -208,10 +228,10 @@ impl Caller {
         row.filter(|_| fixed_rows.is_none_or(|n_rows| n_rows == 1))
     }
 
-    fn request(&self, columns: RequestColumns) -> PredictRequest {
+    fn request(&self, inputs: RequestInputs) -> PredictRequest {
         PredictRequest {
             model: self.reference.clone(),
-            inputs: RequestInputs::Columns(columns),
+            inputs,
             params: None,
             deadline: self.deadline,
             context: self.context.clone(),
@@ -242,7 +262,7 @@ impl Caller {
                 read_at: joined.read_at,
             }
         });
-        (self.request(columns), features)
+        (self.request(RequestInputs::Columns(columns)), features)
     }
 
     fn request_columns(&self, batch: &RecordBatch) -> Result<RequestColumns, Error> {

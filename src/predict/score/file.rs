@@ -18,9 +18,10 @@ use super::calls::{Caller, Used, calls};
 use super::cells::cells;
 use super::fingerprint::{finished, notes};
 use super::layout::{Layout, Shown};
+use super::plain::Plain;
 use super::source::{Part, PartRows};
 use super::summary::{Counts, FileSummary, Progress};
-use super::{Error, FeaturesFrom, Request};
+use super::{Audited, Error, FeaturesFrom, Request};
 use crate::audit::ScoredFile;
 use crate::features::historical::{
     self, Entities, EntityTypes, FileFormat, TableFile, Watch, WholeFile, Writing,
@@ -248,12 +249,18 @@ impl Scorer<'_> {
         };
         let version = &self.model.version;
         let layout = Layout::of(version, &schema, n_entity_columns, self.shown(), notes)?;
+        // The event of a call tells its columns.
+        let plain = match self.request.audited {
+            Audited::Files => Plain::of(&version.plan, &columns, &schema),
+            Audited::Calls => None,
+        };
         let caller = Caller {
             predictor: self.predictor.clone(),
             model: Arc::clone(&self.model),
             reference: self.request.model.clone(),
             used,
             columns,
+            plain,
             audited: self.request.audited,
             deadline: self.request.deadline,
             context: self.request.context.clone(),

@@ -3,7 +3,7 @@
 //! ```text
 //! parts       a file, a query, or each file of a directory                  source
 //!   rows      with features joined at each row's time, or as they came       file
-//!   calls     of so many rows each, answered by `Predictor::run`             calls, cells
+//!   calls     of so many rows each, answered by `Predictor::run`             calls, cells, plain
 //!   table     entity columns, features, outputs, why a row has none          layout, outputs
 //! result      written under another name, audited, then named                file
 //! ```
@@ -26,6 +26,7 @@ mod file;
 mod fingerprint;
 mod layout;
 mod outputs;
+mod plain;
 mod source;
 mod summary;
 #[cfg(test)]

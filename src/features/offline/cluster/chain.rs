@@ -116,6 +116,7 @@ impl Chain {
                 Job {
                     config,
                     plan,
+                    n_rows: asked.n_rows,
                     codec,
                 }
                 .run(sender)
@@ -244,6 +245,7 @@ fn spec(join: &PointInTime, number: usize, columns: &mut Vec<Column>, is_last: b
 /// Entity rows as joins compare them, with their numbers.
 struct Asked {
     rows: Staged,
+    n_rows: u64,
     columns: Vec<Column>,
     /// Of their times; `None` of no rows.
     range: Option<(i64, i64)>,
@@ -280,6 +282,7 @@ impl Asked {
         let rows = stage(&chain.config.staging, &schema, batches).await?;
         Ok(Self {
             rows,
+            n_rows: n_rows as u64,
             columns,
             range,
         })

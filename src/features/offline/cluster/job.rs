@@ -54,6 +54,8 @@ pub(crate) fn session_config(config: &Config) -> SessionConfig {
 pub(crate) struct Job<'a> {
     pub(crate) config: &'a Config,
     pub(crate) plan: LogicalPlan,
+    /// Of the result.
+    pub(crate) n_rows: u64,
     pub(crate) codec: Arc<dyn LogicalExtensionCodec>,
 }
 
@@ -100,7 +102,7 @@ impl Job<'_> {
             .build();
         let context = Arc::new(TaskContext::from(&state));
         let attempt = tokio::select! {
-            done = receive(&query, context, sender, n_sent) => done,
+            done = self.receive(&query, context, sender, n_sent) => done,
             () = sender.closed() => Attempt::Unwanted,
         };
         if let Some(job) = query.job_id() {
@@ -132,49 +134,51 @@ impl Job<'_> {
         Ok(())
     }
 
+    async fn receive(
+        &self,
+        query: &DistributedQueryExec<LogicalPlanNode>,
+        context: Arc<TaskContext>,
+        sender: &Sender,
+        n_sent: &mut u64,
+    ) -> Attempt {
+        let mut batches = match query.execute(0, context) {
+            Ok(batches) => batches,
+            Err(error) => return Attempt::Failed(error),
+        };
+        let mut n_seen = 0;
+        loop {
+            let batch = match batches.try_next().await {
+                Ok(Some(batch)) => batch,
+                Ok(None) if n_seen == self.n_rows => return Attempt::Done,
+                Ok(None) => return Attempt::Lost(not_whole(n_seen)),
+                Err(error) => return of_cluster(query, error),
+            };
+            let first = n_seen;
+            n_seen += batch.num_rows() as u64;
+            if let Err(error) = check_numbers(&batch, first) {
+                return Attempt::Lost(error);
+            }
+            let n_known = usize::try_from(n_sent.saturating_sub(first)).unwrap_or(usize::MAX);
+            if n_known >= batch.num_rows() {
+                continue;
+            }
+            let rows = batch.slice(n_known, batch.num_rows() - n_known);
+            let columns: Vec<usize> = (1..rows.num_columns()).collect();
+            let rows = match rows.project(&columns) {
+                Ok(rows) => rows,
+                Err(error) => return Attempt::Failed(error.into()),
+            };
+            *n_sent = n_seen;
+            if sender.send(rows).await.is_err() {
+                return Attempt::Unwanted;
+            }
+        }
+    }
+
     fn failed(&self, problem: String) -> Error {
         Error::Cluster {
             scheduler: self.config.scheduler.to_string(),
             problem,
-        }
-    }
-}
-
-async fn receive(
-    query: &DistributedQueryExec<LogicalPlanNode>,
-    context: Arc<TaskContext>,
-    sender: &Sender,
-    n_sent: &mut u64,
-) -> Attempt {
-    let mut batches = match query.execute(0, context) {
-        Ok(batches) => batches,
-        Err(error) => return Attempt::Failed(error),
-    };
-    let mut n_seen = 0;
-    loop {
-        let batch = match batches.try_next().await {
-            Ok(Some(batch)) => batch,
-            Ok(None) => return Attempt::Done,
-            Err(error) => return of_cluster(query, error),
-        };
-        let first = n_seen;
-        n_seen += batch.num_rows() as u64;
-        if let Err(error) = check_numbers(&batch, first) {
-            return Attempt::Lost(error);
-        }
-        let n_known = usize::try_from(n_sent.saturating_sub(first)).unwrap_or(usize::MAX);
-        if n_known >= batch.num_rows() {
-            continue;
-        }
-        let rows = batch.slice(n_known, batch.num_rows() - n_known);
-        let columns: Vec<usize> = (1..rows.num_columns()).collect();
-        let rows = match rows.project(&columns) {
-            Ok(rows) => rows,
-            Err(error) => return Attempt::Failed(error.into()),
-        };
-        *n_sent = n_seen;
-        if sender.send(rows).await.is_err() {
-            return Attempt::Unwanted;
         }
     }
 }
@@ -192,10 +196,14 @@ fn check_numbers(batch: &RecordBatch, first: u64) -> Result<(), DataFusionError>
     });
     match are_right {
         true => Ok(()),
-        false => Err(DataFusionError::Internal(format!(
-            "the result has not row {first} and those after it, in their order"
-        ))),
+        false => Err(not_whole(first)),
     }
+}
+
+fn not_whole(n_rows: u64) -> DataFusionError {
+    DataFusionError::Internal(format!(
+        "the result has not row {n_rows} and those after it, in their order"
+    ))
 }
 
 /// What an error on the way of a result means.

@@ -121,6 +121,8 @@ impl Task {
             reference,
             used: Used::Offline,
             columns: columns.map_err(|error| failed(&error))?,
+            // Features were joined for the rows.
+            plain: None,
             audited: Audited::Files,
             deadline: Deadline::after(A_YEAR),
             context: context(),
