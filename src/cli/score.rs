@@ -9,9 +9,7 @@ use super::output::{Output, remark};
 use super::{A_YEAR, Failed, predict, serve};
 use crate::app::App;
 use crate::config::{Config, Environment};
-use crate::predict::score::{
-    Audited, FeaturesFrom, Progress, Request, RowsPerCall, Source, Summary,
-};
+use crate::predict::score::{Audited, FeaturesFrom, Progress, Request, Source, Summary};
 use crate::types::deadline::Deadline;
 use crate::types::names::ModelRef;
 use crate::types::request::RequestContext;
@@ -34,7 +32,7 @@ pub(super) struct Args {
     /// Also write the features as the model was given them, as `view__feature`
     #[arg(long)]
     with_features: bool,
-    /// Rows that the model is run on at once [default: 8192, fewer where a row has over 32 values]
+    /// Rows that the model is run on at once [default: 1024]
     #[arg(long, value_name = "N")]
     rows_per_call: Option<NonZeroUsize>,
     /// Also leave an audit event with rows, features and outputs for each call
@@ -86,9 +84,7 @@ fn request(args: Args) -> Result<Request, Failed> {
             Features::Online => FeaturesFrom::Online,
         }),
         with_features: args.with_features,
-        rows_per_call: args
-            .rows_per_call
-            .map_or(RowsPerCall::Many, RowsPerCall::Asked),
+        rows_per_call: args.rows_per_call,
         again: args.again,
         audited: match args.audit_rows {
             true => Audited::Calls,

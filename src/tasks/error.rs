@@ -24,8 +24,8 @@ pub enum Error {
     Score(Box<predict::score::Error>),
     #[error("`{path}` is no file that jobs may use: {problem}")]
     File { path: String, problem: String },
-    #[error("this build has no function `{function}` yet")]
-    NotSupportedYet { function: String },
+    #[error("there is no function `{function}`")]
+    NoFunction { function: String },
     #[error("`{url}` is not told of jobs: {reason}")]
     WebhookRefused { url: String, reason: &'static str },
     #[error("`{url}` was not told of the job `{job}`: {problem}")]
@@ -66,8 +66,7 @@ impl Failure for Error {
             Self::Historical(error) => error.class(),
             Self::Score(error) => error.class(),
             Self::File { .. } => ErrorClass::InvalidInput,
-            Self::NoFeatures => ErrorClass::NotFound,
-            Self::NotSupportedYet { .. } => ErrorClass::Unsupported,
+            Self::NoFeatures | Self::NoFunction { .. } => ErrorClass::NotFound,
             Self::WebhookUnanswered { .. } => ErrorClass::Unavailable,
             Self::WebhookRejected { .. } => ErrorClass::Internal,
         }
@@ -84,7 +83,7 @@ impl Failure for Error {
             Self::Score(error) => error.code(),
             Self::File { .. } => "job_file_refused",
             Self::NoFeatures => "feature_repository_absent",
-            Self::NotSupportedYet { .. } => "not_supported_yet",
+            Self::NoFunction { .. } => "job_function_unknown",
             Self::WebhookRefused { .. } => "job_webhook_refused",
             Self::WebhookUnanswered { .. } => "job_webhook_unanswered",
             Self::WebhookRejected { .. } => "job_webhook_rejected",
@@ -96,7 +95,9 @@ impl Failure for Error {
             Self::Predict(error) => return error.hint(),
             Self::Features(error) => return error.hint(),
             Self::Jobs(error) => return error.hint(),
-            Self::Arguments { .. } => "docs/jobs.md lists the functions and what they take",
+            Self::Arguments { .. } | Self::NoFunction { .. } => {
+                "docs/jobs.md lists the functions and what they take"
+            }
             Self::NotJson(_) => "send numbers, text, lists and dicts, as in a JSON body",
             Self::Historical(error) => return error.hint(),
             Self::Score(error) => return error.hint(),
@@ -104,7 +105,6 @@ impl Failure for Error {
                 "set `jobs.files` to a directory, and name files by their paths below it"
             }
             Self::NoFeatures => "set `features.repo`",
-            Self::NotSupportedYet { .. } => return None,
             Self::WebhookRefused { .. } => {
                 "set `jobs.webhook.secret`, and list what the URL begins with in `jobs.webhook.allow`"
             }

@@ -86,7 +86,7 @@ impl JobHandler for Tasks {
             "historical_features" => self.historical_features(call).await,
             "score" => self.score(call).await,
             "webhook" => self.webhook(call).await,
-            function => Err(Error::NotSupportedYet {
+            function => Err(Error::NoFunction {
                 function: function.to_owned(),
             }),
         };

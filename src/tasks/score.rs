@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{Arguments, Error, Tasks};
 use crate::jobs::value::Value;
 use crate::jobs::worker::Call;
-use crate::predict::score::{Audited, FeaturesFrom, Request, RowsPerCall, Source};
+use crate::predict::score::{Audited, FeaturesFrom, Request, Source};
 use crate::types::names::ModelRef;
 use crate::types::request::{RequestContext, Surface};
 use crate::types::urgency::Priority;
@@ -37,7 +37,7 @@ impl Tasks {
             destination: self.file(destination)?,
             features: features(&arguments)?,
             with_features: arguments.flag("with_features")?,
-            rows_per_call: rows_per_call.map_or(RowsPerCall::Few, RowsPerCall::Asked),
+            rows_per_call,
             again: arguments.flag("again")?,
             audited: match arguments.flag("audit_rows")? {
                 true => Audited::Calls,

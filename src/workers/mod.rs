@@ -13,9 +13,10 @@
 //! What computes for long stands back: an event loop that has something to say interrupts it, so that short calls, and refusals,
 //! do not wait for a model that takes milliseconds.
 //! Stop: `Workers::finish` waits for the last connection; the threads end when the `Workers` are dropped.
-//! `aside` has the threads for work that is not a request.
+//! `aside` has the threads for work that is not a request, `own` one for a future that computes for long.
 
 mod aside;
+mod own;
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -34,6 +35,7 @@ use tokio_util::task::TaskTracker;
 use crate::memory::IDLE_THREAD;
 
 pub use self::aside::{Aside, stand_back};
+pub use self::own::{is_own_thread, on_own_thread};
 
 /// More events than this between two looks are many connections at work.
 const BUSY_EVENTS: u64 = 4;

@@ -107,7 +107,10 @@ impl Batcher {
                 return outcome;
             }
             if let Ok(core) = Arc::clone(&self.cores).try_acquire_owned() {
-                let outcome = run_elsewhere(lease, core, inputs, urgency).await;
+                let outcome = match workers::is_own_thread() {
+                    true => run_here(lease, core, inputs, urgency),
+                    false => run_elsewhere(lease, core, inputs, urgency).await,
+                };
                 self.ended(&outcome, n_rows, how);
                 return outcome;
             }
@@ -304,19 +307,26 @@ fn received(answer: Result<Answer, oneshot::error::RecvError>) -> Answer {
     answer.unwrap_or(Err(Error::Stopping))
 }
 
-async fn run_elsewhere(
+fn run_here(
     mut lease: Lease,
     core: OwnedSemaphorePermit,
     inputs: Inputs,
     urgency: Urgency,
 ) -> Result<Run, Error> {
+    let computing = workers::computing();
+    let outcome = lease.run(inputs, urgency.deadline);
+    drop((lease, core, computing));
+    outcome
+}
+
+async fn run_elsewhere(
+    lease: Lease,
+    core: OwnedSemaphorePermit,
+    inputs: Inputs,
+    urgency: Urgency,
+) -> Result<Run, Error> {
     // The lease moves along, so the engine goes back even if nobody waits for the end.
-    let run = run_blocking(move || {
-        let computing = workers::computing();
-        let outcome = lease.run(inputs, urgency.deadline);
-        drop((lease, core, computing));
-        outcome
-    });
+    let run = run_blocking(move || run_here(lease, core, inputs, urgency));
     match timeout_at(urgency.deadline.instant(), run).await {
         Ok(Ok(outcome)) => outcome,
         // A panic is caught in the lease; what is left is a runtime that shuts down.

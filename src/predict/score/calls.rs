@@ -1,4 +1,4 @@
-//! Rows as calls: of so many rows each, answered by the run that answers requests.
+//! Rows as calls: of so many rows each, answered by the run that answers requests, several after each other on a task.
 //!
 //! A call that fails because of one of its rows is made again without it, so that a row fails alone; any other failure ends
 //! the work. A call that finds too much waiting waits and is made again.
@@ -11,6 +11,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use futures::stream::{self, BoxStream, Stream, TryStreamExt};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::cells::cells;
@@ -30,6 +31,7 @@ use crate::types::request::{
     RequestInputs,
 };
 use crate::types::timestamp::Timestamp;
+use crate::workers::on_own_thread;
 
 /// So many rows of a call are taken out one by one; then what is left is halved, so that many bad rows cost no more.
 const FEW: usize = 8;
@@ -37,7 +39,7 @@ const FEW: usize = 8;
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Rows of one call.
+/// Rows beside each other.
 #[derive(Debug)]
 pub(super) struct Rows {
     pub(super) batch: RecordBatch,
@@ -69,7 +71,7 @@ impl Used {
     }
 }
 
-/// What became of the rows of one call.
+/// What became of them.
 #[derive(Debug)]
 pub(super) struct Answers {
     pub(super) rows: Rows,
@@ -95,34 +97,61 @@ pub(super) struct Caller {
     pub(super) columns: Vec<(usize, String)>,
     /// How rows become tensors without being cells, where they can.
     pub(super) plain: Option<Plain>,
+    /// Not 0.
+    pub(super) rows_per_call: usize,
+    /// One for each engine: a call of a task finds one free, unless others call this model.
+    pub(super) turns: Semaphore,
     pub(super) audited: Audited,
     pub(super) deadline: Deadline,
     pub(super) context: RequestContext,
 }
 
 impl Caller {
-    /// Answers on a task of its own, which ends when nobody waits for it any more.
+    /// Answers on a thread, as soon as it is its turn. Ends when nobody waits for it any more.
     pub(super) async fn spawned(self: Arc<Self>, rows: Rows) -> Result<Answers, Error> {
         let shutdown = self.predictor.shutdown.clone();
-        let answers = shutdown.elsewhere(async move { self.answer(rows).await });
-        answers.await.map_err(Error::Panicked)?
+        let answers = shutdown.elsewhere(async move {
+            let caller = Arc::clone(&self);
+            // Never closed.
+            let _turn = self.turns.acquire().await;
+            on_own_thread(async move { caller.answer(rows).await }).await
+        });
+        let answers = answers.await.and_then(|answered| answered);
+        answers.map_err(Error::Panicked)?
     }
 
-    /// Calls until every row is answered, or has failed alone.
+    /// Makes a call after the other.
     async fn answer(&self, rows: Rows) -> Result<Answers, Error> {
         let n_rows = rows.batch.num_rows();
-        if let Some(prediction) = self.call_plain(&rows.batch).await {
-            let outcome = Ok(prediction);
-            let parts = vec![Part { n_rows, outcome }];
-            return Ok(Answers { rows, parts });
+        let mut parts = Vec::with_capacity(n_rows.div_ceil(self.rows_per_call));
+        for start in (0..n_rows).step_by(self.rows_per_call) {
+            let call = Rows {
+                batch: rows
+                    .batch
+                    .slice(start, self.rows_per_call.min(n_rows - start)),
+                first: rows.first + start as u64,
+            };
+            match self.call_plain(&call.batch).await {
+                Some(prediction) => parts.push(Part {
+                    n_rows: call.batch.num_rows(),
+                    outcome: Ok(prediction),
+                }),
+                None => self.call_until_answered(&call, &mut parts).await?,
+            }
         }
+        Ok(Answers { rows, parts })
+    }
+
+    /// Until each row of a call is answered, or has failed alone.
+    async fn call_until_answered(&self, rows: &Rows, parts: &mut Vec<Part>) -> Result<(), Error> {
+        let n_rows = rows.batch.num_rows();
         let (columns, joined) = run_here(true, || {
             let columns = self.request_columns(&rows.batch)?;
             Ok::<_, Error>((columns, self.joined(&rows.batch)?))
         })?;
         let whole = self.request(RequestInputs::Columns(columns));
         let mut waiting: Vec<Range<usize>> = std::iter::once(0..n_rows).collect();
-        let mut parts = Vec::new();
+        let mut answered = Vec::new();
         let mut n_failed = 0;
         while let Some(range) = waiting.pop() {
             let own;
@@ -139,7 +168,7 @@ impl Caller {
                 self.record(request, Ok(&prediction)).await?;
                 let n_rows = range.len();
                 let outcome = Ok(prediction);
-                parts.push((range.start, Part { n_rows, outcome }));
+                answered.push((range.start, Part { n_rows, outcome }));
                 continue;
             };
             let at = range.start + bad.min(range.len() - 1);
@@ -153,13 +182,13 @@ impl Caller {
                 let (request, _) = self.only(&whole, None, &(at..at + 1));
                 self.record(&request, Err(error)).await?;
             }
-            parts.push((at, Part { n_rows: 1, outcome }));
+            answered.push((at, Part { n_rows: 1, outcome }));
             n_failed += 1;
             waiting.extend(without(&range, at, n_failed));
         }
-        parts.sort_by_key(|(start, _)| *start);
-        let parts = parts.into_iter().map(|(_, part)| part).collect();
-        Ok(Answers { rows, parts })
+        answered.sort_by_key(|(start, _)| *start);
+        parts.extend(answered.into_iter().map(|(_, part)| part));
+        Ok(())
     }
 
     /// All rows in one call, if they are tensors already. `None` also where it fails: the call that is made of their cells tells
@@ -312,8 +341,8 @@ fn without(range: &Range<usize>, at: usize, n_failed: usize) -> Vec<Range<usize>
         .collect()
 }
 
-/// The rows of all batches in calls of `n_rows`, the last of what is left, wherever batches end.
-pub(super) fn calls(
+/// The rows of all batches, `n_rows` at a time and at last what is left, wherever batches end.
+pub(super) fn cut(
     batches: BoxStream<'static, Result<RecordBatch, historical::Error>>,
     n_rows: usize,
 ) -> impl Stream<Item = Result<Rows, Error>> + Send + 'static {
@@ -388,13 +417,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn calls_have_their_rows_wherever_batches_end() {
+    async fn rows_are_cut_wherever_batches_end() {
         let batches = [0..3, 3..3, 3..4, 4..12].map(|numbers| Ok(batch(numbers)));
-        let calls: Vec<Rows> = calls(stream::iter(batches).boxed(), 5)
+        let cut: Vec<Rows> = cut(stream::iter(batches).boxed(), 5)
             .try_collect()
             .await
             .unwrap();
-        let numbers: Vec<(u64, Vec<i64>)> = calls
+        let numbers: Vec<(u64, Vec<i64>)> = cut
             .iter()
             .map(|rows| {
                 let numbers = rows.batch.column(0).as_primitive::<Int64Type>();

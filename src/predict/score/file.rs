@@ -12,16 +12,17 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use futures::stream::{BoxStream, StreamExt};
+use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
 
-use super::calls::{Caller, Used, calls};
+use super::calls::{Caller, Used, cut};
 use super::cells::cells;
 use super::fingerprint::{finished, notes};
 use super::layout::{Layout, Shown};
 use super::plain::Plain;
 use super::source::{Part, PartRows};
 use super::summary::{Counts, FileSummary, Progress};
-use super::{Audited, Error, FeaturesFrom, Request};
+use super::{Audited, Error, FeaturesFrom, ROWS_PER_TASK, Request, VALUES_PER_TASK};
 use crate::audit::ScoredFile;
 use crate::features::historical::{
     self, Entities, EntityTypes, FileFormat, TableFile, Watch, WholeFile, Writing,
@@ -39,8 +40,8 @@ const TICK: Duration = Duration::from_millis(100);
 /// Engines that are kept busy at most.
 const MAX_ENGINES: usize = 16;
 
-/// Calls that are under way at once: more than there are engines, so that none waits while a result is written.
-pub(super) fn calls_at_once(n_engines: usize) -> usize {
+/// Tasks that are under way at once: more than there are engines, so that none waits while a result is written.
+pub(super) fn tasks_at_once(n_engines: usize) -> usize {
     let n_engines = n_engines.clamp(1, MAX_ENGINES);
     n_engines + n_engines.div_ceil(2) + 1
 }
@@ -261,15 +262,24 @@ impl Scorer<'_> {
             used,
             columns,
             plain,
+            rows_per_call: self.rows_per_call,
+            turns: Semaphore::new(version.model.n_engines()),
             audited: self.request.audited,
             deadline: self.request.deadline,
             context: self.request.context.clone(),
         };
         Ok(Ready {
             schema: layout.schema.clone(),
-            tables: tables(caller, layout, batches, self.rows_per_call),
+            tables: tables(caller, layout, batches, self.rows_per_task()),
             watch,
         })
+    }
+
+    /// Rows of several calls, as many as are worth a task; where a row is wide, fewer. A file is written in as many at a time.
+    pub(super) fn rows_per_task(&self) -> usize {
+        let n_columns = self.model.version.plan.columns.len().max(1);
+        let wanted = ROWS_PER_TASK.min(VALUES_PER_TASK / n_columns);
+        (wanted / self.rows_per_call).max(1) * self.rows_per_call
     }
 
     pub(super) fn shown(&self) -> Shown {
@@ -391,20 +401,20 @@ pub(super) fn columns(
     Ok(columns)
 }
 
-/// The rows of all batches in calls, answered in their order while the next ones run.
+/// The rows of all batches, answered in their order while the next ones are.
 fn tables(
     caller: Caller,
     layout: Layout,
     batches: BoxStream<'static, Result<RecordBatch, historical::Error>>,
-    rows_per_call: usize,
+    rows_per_task: usize,
 ) -> BoxStream<'static, Result<Table, Error>> {
     let n_engines = caller.model.version.model.n_engines();
     let caller = Arc::new(caller);
-    let calls = calls(batches, rows_per_call).map(move |rows| {
+    let tasks = cut(batches, rows_per_task).map(move |rows| {
         let caller = Arc::clone(&caller);
         async move { caller.spawned(rows?).await }
     });
-    let answers = calls.buffered(calls_at_once(n_engines));
+    let answers = tasks.buffered(tasks_at_once(n_engines));
     let tables = answers.map(move |answers| {
         let answers = answers?;
         Ok(Table {

@@ -3,7 +3,8 @@
 //! ```text
 //! parts       a file, a query, or each file of a directory                  source
 //!   rows      with features joined at each row's time, or as they came       file
-//!   calls     of so many rows each, answered by `Predictor::run`             calls, cells, plain
+//!   calls     of so many rows each, several after each other on a task,
+//!             answered by `Predictor::run`                                   calls, cells, plain
 //!   table     entity columns, features, outputs, why a row has none          layout, outputs
 //! result      written under another name, audited, then named                file
 //! ```
@@ -54,34 +55,13 @@ use crate::types::deadline::Deadline;
 use crate::types::names::ModelRef;
 use crate::types::request::RequestContext;
 
-/// Rows that a model is run on at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RowsPerCall {
-    Asked(NonZeroUsize),
-    /// So few that an engine is soon free: for who else waits for it.
-    Few,
-    /// As many as are fast, where nobody else does.
-    Many,
-}
-
-impl RowsPerCall {
-    const FEW: usize = 1_024;
-    const MANY: usize = 8_192;
-    /// Of all columns that the model takes, together: it bounds the memory.
-    const MANY_VALUES: usize = 1 << 18;
-
-    /// A graph that fixes its number of rows gets that many.
-    fn of(self, plan: &ServingPlan) -> usize {
-        let wanted = match self {
-            Self::Asked(n_rows) => n_rows.get(),
-            Self::Few => Self::FEW,
-            Self::Many => {
-                (Self::MANY_VALUES / plan.columns.len().max(1)).clamp(Self::FEW, Self::MANY)
-            }
-        };
-        plan.fixed_rows.unwrap_or(wanted)
-    }
-}
+/// Rows that a model is run on at once, unless it is said otherwise: few enough for the caches of a core, and for an engine to
+/// be soon free for who else waits for it.
+const ROWS_PER_CALL: usize = 1_024;
+/// Rows whose calls are made one after the other on a task of their own.
+const ROWS_PER_TASK: usize = 8 * ROWS_PER_CALL;
+/// Of all columns that the model takes, together: it bounds the memory.
+const VALUES_PER_TASK: usize = 1 << 18;
 
 /// What is to be scored, by what, and where results go.
 #[derive(Debug, Clone)]
@@ -95,7 +75,8 @@ pub struct Request {
     pub features: Option<FeaturesFrom>,
     /// Also write the features as the model was given them, as `view__feature`.
     pub with_features: bool,
-    pub rows_per_call: RowsPerCall,
+    /// 1,024 without it. A graph that fixes its number of rows gets that many.
+    pub rows_per_call: Option<NonZeroUsize>,
     /// Score the parts of a directory also whose results are there.
     pub again: bool,
     pub audited: Audited,
@@ -146,7 +127,11 @@ impl Predictor {
     ) -> Result<Summary, Error> {
         let began = Instant::now();
         let model = Arc::new(self.one_version(&request.model)?);
-        let rows_per_call = request.rows_per_call.of(&model.version.plan);
+        let plan = &model.version.plan;
+        let rows_per_call = request
+            .rows_per_call
+            .map_or(ROWS_PER_CALL, NonZeroUsize::get);
+        let rows_per_call = plan.fixed_rows.unwrap_or(rows_per_call);
         let parts = listed(request).await?;
         let mut progress = Progress {
             n_files: parts.len(),

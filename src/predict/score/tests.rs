@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::Int8Type;
+use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{Float32Type, Int8Type};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use proptest::prelude::*;
@@ -38,8 +38,13 @@ struct Minus {
 impl Engine for Minus {
     fn run(&mut self, inputs: inference::Inputs) -> Result<Vec<Output>, inference::Error> {
         let inputs = inputs.into_tensors();
-        let [Tensor::Int8(x)] = &inputs[..] else {
-            panic!("{inputs:?}")
+        let x = match &inputs[..] {
+            [Tensor::Int8(x)] => x,
+            [Tensor::Float32(x)] => {
+                self.n_rows.fetch_add(x.len(), Ordering::Relaxed);
+                return Ok(vec![Output::Tensor(Tensor::Float32(x.mapv(|x| -x)))]);
+            }
+            _ => panic!("{inputs:?}"),
         };
         let broken = self.broken.load(Ordering::Relaxed);
         if x.iter().any(|x| usize::try_from(*x) == Ok(broken)) {
@@ -60,18 +65,22 @@ struct Bench {
 
 impl Bench {
     fn start(traffic: &str) -> Self {
+        Self::over(DType::Int8, traffic)
+    }
+
+    fn over(dtype: DType, traffic: &str) -> Self {
         let metrics = Arc::new(Metrics::new());
         let graph = Graph {
             inputs: vec![TensorSpec {
                 name: Some("x".to_owned()),
-                dtype: DType::Int8,
+                dtype,
                 shape: vec![-1],
             }],
             optional: Vec::new(),
             outputs: vec![OutputSpec {
                 name: "y".to_owned(),
                 kind: OutputKind::Tensor {
-                    dtype: DType::Int8,
+                    dtype,
                     shape: vec![-1],
                 },
             }],
@@ -124,12 +133,16 @@ impl Bench {
     }
 
     fn put(&self, name: &str, x: &[i64]) {
-        let path = self.at(name);
-        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
         let numbers: ArrayRef = Arc::new(Int64Array::from(x.to_vec()));
         let labels = x.iter().map(|x| format!("row {x}"));
         let labels: ArrayRef = Arc::new(StringArray::from_iter_values(labels));
-        let batch = RecordBatch::try_from_iter([("x", numbers), ("label", labels)]).unwrap();
+        self.put_columns(name, vec![("x", numbers), ("label", labels)]);
+    }
+
+    fn put_columns(&self, name: &str, columns: Vec<(&str, ArrayRef)>) {
+        let path = self.at(name);
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
         let file = fs_err::File::create(path).unwrap();
         let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
         writer.write(&batch).unwrap();
@@ -143,7 +156,7 @@ impl Bench {
             destination: self.at(to),
             features: None,
             with_features: false,
-            rows_per_call: RowsPerCall::Few,
+            rows_per_call: None,
             again: false,
             audited: Audited::Files,
             confined_to: None,
@@ -209,7 +222,7 @@ proptest! {
             bench.put("rows.parquet", &x);
             let mut request = bench.request("rows.parquet", "scores.parquet");
             let rows_per_call = NonZeroUsize::new(rows_per_call).unwrap();
-            request.rows_per_call = RowsPerCall::Asked(rows_per_call);
+            request.rows_per_call = Some(rows_per_call);
             let scored = bench.score(&request).await;
             let good: Vec<bool> = x.iter().map(|x| *x != 1_000).collect();
             if !good.contains(&true) {
@@ -235,6 +248,36 @@ proptest! {
             }
         });
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_give_the_same_whether_they_were_cells_or_not() {
+    let bench = Bench::over(DType::Float32, "");
+    // Several tasks, and calls with and without a null.
+    let x: Vec<Option<f64>> = (0..20_000_u32)
+        .map(|i| (i % 5_000 != 3).then(|| f64::from(i) / 3.0))
+        .collect();
+    let numbers: ArrayRef = Arc::new(Float64Array::from(x.clone()));
+    bench.put_columns("rows.parquet", vec![("x", numbers)]);
+    let plain = bench.request("rows.parquet", "plain.parquet");
+    bench.score(&plain).await.unwrap();
+    assert_eq!(bench.n_rows.swap(0, Ordering::Relaxed), x.len());
+    let mut cells = bench.request("rows.parquet", "cells.parquet");
+    cells.audited = Audited::Calls;
+    bench.score(&cells).await.unwrap();
+    let bits = |request: &Request| -> Vec<u32> {
+        let table = table(&request.destination);
+        let y = table.column_by_name("y").unwrap();
+        let y = y.as_primitive::<Float32Type>().values();
+        y.iter().map(|y| y.to_bits()).collect()
+    };
+    let (plain, cells) = (bits(&plain), bits(&cells));
+    assert_eq!(plain, cells);
+    let wanted = x.iter().map(|x| x.map_or(f32::NAN, |x| x as f32));
+    let wanted: Vec<u32> = wanted.map(|x| (-x).to_bits()).collect();
+    assert_eq!(plain, wanted);
+    // Of the two files, and of each call of the second.
+    assert_eq!(bench.events().len(), 2 + x.len().div_ceil(ROWS_PER_CALL));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -324,7 +367,7 @@ async fn each_result_has_one_event_that_tells_its_checksum() {
 
     let calls = Request {
         audited: Audited::Calls,
-        rows_per_call: RowsPerCall::Asked(NonZeroUsize::new(2).unwrap()),
+        rows_per_call: NonZeroUsize::new(2),
         ..request
     };
     bench.score(&calls).await.unwrap();

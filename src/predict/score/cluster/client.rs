@@ -10,7 +10,7 @@ use datafusion::common::DFSchema;
 use datafusion::logical_expr::{Extension, LogicalPlan};
 use futures::stream::StreamExt;
 
-use super::super::calls::{Used, calls};
+use super::super::calls::{Used, cut};
 use super::super::file::{Ready, Scorer, Table};
 use super::super::fingerprint;
 use super::super::layout::Layout;
@@ -74,8 +74,8 @@ impl Scorer<'_> {
         };
         let schema = Arc::clone(&layout.schema);
         // In the batches that are written on one machine, so that the file is the same one.
-        let calls = calls(rows.batches, self.rows_per_call);
-        let tables = calls.map(move |call| table(&call?.batch, &schema));
+        let written = cut(rows.batches, self.rows_per_task());
+        let tables = written.map(move |rows| table(&rows?.batch, &schema));
         Ok(Some(Ready {
             schema: layout.schema,
             tables: tables.boxed(),

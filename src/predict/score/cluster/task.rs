@@ -12,9 +12,10 @@ use arrow::datatypes::{SchemaRef, UInt64Type};
 use datafusion::error::{DataFusionError, Result as PlanResult};
 use datafusion::execution::SendableRecordBatchStream;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use tokio::sync::Semaphore;
 
 use super::super::calls::{Caller, Rows, Used};
-use super::super::file::{calls_at_once, columns};
+use super::super::file::{columns, tasks_at_once};
 use super::super::fingerprint;
 use super::super::layout::{Layout, Shown};
 use super::super::summary::Counts;
@@ -72,7 +73,7 @@ pub(super) fn score(
         let task = Arc::clone(&task);
         async move { task.table(call?).await }
     });
-    Ok(tables.buffered(calls_at_once(n_engines)).boxed())
+    Ok(tables.buffered(tasks_at_once(n_engines)).boxed())
 }
 
 struct Task {
@@ -123,6 +124,8 @@ impl Task {
             columns: columns.map_err(|error| failed(&error))?,
             // Features were joined for the rows.
             plain: None,
+            rows_per_call: spec.rows_per_call.max(1),
+            turns: Semaphore::new(version.model.n_engines()),
             audited: Audited::Files,
             deadline: Deadline::after(A_YEAR),
             context: context(),
