@@ -132,8 +132,7 @@ async fn held(jobs: &HashMap<JobId, JobInfoCache>) -> Counts {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
+    use arrow::datatypes::{DataType, Field, Schema};
     use ballista_core::extension::SessionConfigExt;
     use ballista_core::serde::scheduler::{
         ExecutorOperatingSystemSpecification, ExecutorSpecification,
@@ -146,7 +145,7 @@ mod tests {
     use datafusion::physical_plan::repartition::RepartitionExec;
     use datafusion::physical_plan::{ExecutionPlan, Partitioning};
 
-    use arrow::datatypes::{DataType, Field, Schema};
+    use super::*;
 
     /// The first stage of the job of `jobs`.
     const STAGE: usize = 1;

@@ -307,6 +307,7 @@ fn received(answer: Result<Answer, oneshot::error::RecvError>) -> Answer {
     answer.unwrap_or(Err(Error::Stopping))
 }
 
+/// On a thread that is there for it.
 fn run_here(
     mut lease: Lease,
     core: OwnedSemaphorePermit,
