@@ -397,6 +397,25 @@ fn a_command_that_is_stopped_ends_its_job_and_leaves_nothing() {
     assert!(scheduler.stop());
 }
 
+#[test]
+fn a_job_goes_on_without_an_executor_that_is_stopped() {
+    let place = Place::new();
+    let (scheduler, address) = scheduler(&place);
+    let other = executor(&place, &address).ignore();
+    done(&mut place.score(None, "here.parquet"));
+    let mut stopped = executor(&place, &address);
+    let mut job = place.score(Some(&address), "there.parquet");
+    let job = job.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let job = job.unwrap();
+    stopped.wait_for("Finished task");
+    assert!(stopped.ignore().stop());
+    succeeded(&job.wait_with_output().unwrap());
+    place.assert_same("there.parquet", "here.parquet");
+    assert_eq!(place.staged(), 0);
+    assert!(other.stop());
+    assert!(scheduler.stop());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_who_leaves_ends_the_job() {
     let place = Place::new();

@@ -141,10 +141,6 @@ impl Input {
 
 impl Column {
     /// As `cells` and `Scalar::of_cell` read the values, one after the other.
-    #[expect(
-        clippy::cast_lossless,
-        reason = "one expression for all types, of which some are the wide one already"
-    )]
     fn fill<'a, T: Element + 'a>(
         &self,
         array: &ArrayRef,

@@ -5,6 +5,7 @@
 //! result came without its first rows. Then the job is sent again, and the rows that came already are passed over.
 //! A result that nobody wants any more cancels the job.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,8 +33,10 @@ use super::settings::Config;
 
 /// How often a job is sent in all, when its result is lost.
 const ATTEMPTS: usize = 3;
-/// For a scheduler that is told how a job ended.
+/// For a scheduler that is told how a job ended, or tells its name.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is looked for a name.
+const LOOK: Duration = Duration::from_millis(10);
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -101,9 +104,26 @@ impl Job<'_> {
             .with_config(session_config)
             .build();
         let context = Arc::new(TaskContext::from(&state));
+        if sender.is_closed() {
+            return Attempt::Unwanted;
+        }
+        let mut received = pin!(self.receive(&query, context, sender, n_sent));
         let attempt = tokio::select! {
-            done = self.receive(&query, context, sender, n_sent) => done,
-            () = sender.closed() => Attempt::Unwanted,
+            biased;
+            done = &mut received => done,
+            () = sender.closed() => {
+                let named = async {
+                    while query.job_id().is_none() {
+                        tokio::select! {
+                            _ = &mut received => return,
+                            () = tokio::time::sleep(LOOK) => {}
+                        }
+                    }
+                };
+                // A job that is on its way to the scheduler has no name yet to cancel it by. Without one nothing came of it.
+                let _ = tokio::time::timeout(PATIENCE, named).await;
+                Attempt::Unwanted
+            }
         };
         if let Some(job) = query.job_id() {
             let given_up = tokio::time::timeout(PATIENCE, self.give_up(&job, &attempt)).await;
