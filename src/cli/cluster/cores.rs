@@ -150,11 +150,11 @@ mod tests {
     /// The first stage of the job of `jobs`.
     const STAGE: usize = 1;
 
-    /// A running job that reads two partitions and shuffles.
-    fn jobs() -> Arc<HashMap<JobId, JobInfoCache>> {
+    /// A running job that reads partitions and shuffles.
+    fn jobs(n_partitions: usize) -> Arc<HashMap<JobId, JobInfoCache>> {
         let schema = Arc::new(Schema::new(vec![Field::new("key", DataType::Int64, true)]));
         let by_key = Partitioning::Hash(vec![col("key", &schema).unwrap()], 2);
-        let rows = Arc::new(PlaceholderRowExec::new(schema).with_partitions(2));
+        let rows = Arc::new(PlaceholderRowExec::new(schema).with_partitions(n_partitions));
         let plan: Arc<dyn ExecutionPlan> =
             Arc::new(RepartitionExec::try_new(rows, by_key).unwrap());
         let job = JobId::from("job".to_owned());
@@ -193,23 +193,32 @@ mod tests {
         cores.register_executor(metadata, spec).await.unwrap();
     }
 
-    /// Who is given a task.
-    async fn given(cores: &Cores, jobs: &Arc<HashMap<JobId, JobInfoCache>>) -> Vec<String> {
+    /// Who is given a task, and how many partitions each has.
+    async fn given(
+        cores: &Cores,
+        jobs: &Arc<HashMap<JobId, JobInfoCache>>,
+    ) -> Vec<(String, usize)> {
         let bound = cores
             .bind_schedulable_tasks(TaskDistributionPolicy::Bias, Arc::clone(jobs), None)
             .await
             .unwrap();
-        let mut executors: Vec<String> = bound.into_iter().map(|(executor, _)| executor).collect();
-        executors.sort_unstable();
-        executors
+        let bound = bound.into_iter();
+        let tasks = bound.map(|(executor, task)| (executor, task.global_input_partition_ids.len()));
+        let mut tasks: Vec<(String, usize)> = tasks.collect();
+        tasks.sort_unstable();
+        tasks
+    }
+
+    fn one(executor: &str) -> (String, usize) {
+        (executor.to_owned(), 1)
     }
 
     #[tokio::test]
     async fn cores_of_a_stage_that_is_begun_again_are_free_for_it() {
-        let (cores, jobs) = (Cores::default(), jobs());
+        let (cores, jobs) = (Cores::default(), jobs(2));
         join(&cores, "a").await;
         join(&cores, "b").await;
-        assert_eq!(given(&cores, &jobs).await, ["a", "b"]);
+        assert_eq!(given(&cores, &jobs).await, [one("a"), one("b")]);
         assert!(given(&cores, &jobs).await.is_empty());
 
         let job = jobs.values().next().unwrap();
@@ -221,14 +230,14 @@ mod tests {
             assert!(graph.revive());
         }
         cores.remove_executor("b").await.unwrap();
-        assert_eq!(given(&cores, &jobs).await, ["a"]);
+        assert_eq!(given(&cores, &jobs).await, [one("a")]);
     }
 
     #[tokio::test]
     async fn a_core_that_is_given_back_twice_is_one_core() {
-        let (cores, jobs) = (Cores::default(), jobs());
+        let (cores, jobs) = (Cores::default(), jobs(3));
         join(&cores, "a").await;
-        assert_eq!(given(&cores, &jobs).await, ["a"]);
+        assert_eq!(given(&cores, &jobs).await, [one("a")]);
         let job = jobs.values().next().unwrap();
         let running = job.execution_graph.read().await.running_tasks();
         assert_eq!(running.len(), 1);
@@ -236,7 +245,7 @@ mod tests {
             let slots = vec![("a".to_owned(), 1)];
             cores.unbind_tasks(slots).await.unwrap();
         }
-        assert_eq!(given(&cores, &jobs).await, ["a"]);
+        assert_eq!(given(&cores, &jobs).await, [one("a")]);
         assert!(given(&cores, &jobs).await.is_empty());
     }
 }
