@@ -138,6 +138,8 @@ impl Caller {
                 }),
                 None => self.call_until_answered(&call, &mut parts).await?,
             }
+            // Here it ends when nobody waits any more: a call that finds its engine free never waits itself.
+            tokio::task::yield_now().await;
         }
         Ok(Answers { rows, parts })
     }
