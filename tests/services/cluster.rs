@@ -449,10 +449,12 @@ async fn a_caller_who_leaves_ends_the_job() {
 #[test]
 fn a_job_waits_for_its_first_executor_and_ends_without_its_last_one() {
     let place = Place::new();
-    let (scheduler, address) = scheduler(&place);
+    let (mut scheduler, address) = listened_to_scheduler(&place);
     let mut job = place.score(Some(&address), "lost.parquet");
     let job = job.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let job = job.unwrap();
+    scheduler.wait_for("Job submitted");
+    let scheduler = scheduler.ignore();
     let mut only = executor(&place, &address);
     only.wait_for("Finished task");
     only.kill();

@@ -108,7 +108,7 @@ impl Batcher {
             }
             if let Ok(core) = Arc::clone(&self.cores).try_acquire_owned() {
                 let outcome = match workers::is_own_thread() {
-                    true => run_here(lease, core, inputs, urgency),
+                    true => run_at_once(lease, core, inputs, urgency),
                     false => run_elsewhere(lease, core, inputs, urgency).await,
                 };
                 self.ended(&outcome, n_rows, how);
@@ -307,8 +307,8 @@ fn received(answer: Result<Answer, oneshot::error::RecvError>) -> Answer {
     answer.unwrap_or(Err(Error::Stopping))
 }
 
-/// On a thread that is there for it.
-fn run_here(
+/// On a thread that nobody else waits for.
+fn run_at_once(
     mut lease: Lease,
     core: OwnedSemaphorePermit,
     inputs: Inputs,
@@ -327,7 +327,7 @@ async fn run_elsewhere(
     urgency: Urgency,
 ) -> Result<Run, Error> {
     // The lease moves along, so the engine goes back even if nobody waits for the end.
-    let run = run_blocking(move || run_here(lease, core, inputs, urgency));
+    let run = run_blocking(move || run_at_once(lease, core, inputs, urgency));
     match timeout_at(urgency.deadline.instant(), run).await {
         Ok(Ok(outcome)) => outcome,
         // A panic is caught in the lease; what is left is a runtime that shuts down.

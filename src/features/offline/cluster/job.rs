@@ -5,7 +5,7 @@
 //! result came without its first rows. Then the job is sent again, and the rows that came already are passed over.
 //! A result that nobody wants any more cancels the job.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,16 +112,7 @@ impl Job<'_> {
             biased;
             done = &mut received => done,
             () = sender.closed() => {
-                let named = async {
-                    while query.job_id().is_none() {
-                        tokio::select! {
-                            _ = &mut received => return,
-                            () = tokio::time::sleep(LOOK) => {}
-                        }
-                    }
-                };
-                // A job that is on its way to the scheduler has no name yet to cancel it by. Without one nothing came of it.
-                let _ = tokio::time::timeout(PATIENCE, named).await;
+                until_named(&query, received).await;
                 Attempt::Unwanted
             }
         };
@@ -201,6 +192,23 @@ impl Job<'_> {
             problem,
         }
     }
+}
+
+/// Goes on until the scheduler has told the job's name, without which it could not be cancelled; where it tells none, nothing came of it.
+async fn until_named(
+    query: &DistributedQueryExec<LogicalPlanNode>,
+    mut received: Pin<&mut impl Future<Output = Attempt>>,
+) {
+    let named = async {
+        while query.job_id().is_none() {
+            tokio::select! {
+                _ = &mut received => return,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+    };
+    // Late or not: what is known by then counts.
+    let _ = tokio::time::timeout(PATIENCE, named).await;
 }
 
 /// Nobody would notice a row that is missing or there twice, but for its number.
